@@ -1,0 +1,1 @@
+"""Measuring: labelled folders, accuracy metrics, device profile and the real-time gate. Never imports torch."""

@@ -1,0 +1,98 @@
+"""``gensoup eval``: the classification metrics of a deployed bundle on a labelled folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gensoup.bench.dataset import LabelledFolder
+    from gensoup.bench.evaluate import Evaluation
+    from gensoup.runtime.classifier import Classifier
+
+_LARGEST_SHOWN = 12
+_TITLES = {
+    "accuracy": "Accuracy",
+    "mcc": "Matthews' correlation",
+    "macro_precision": "Precision (macro)",
+    "macro_recall": "Recall (macro)",
+    "macro_specificity": "Specificity (macro)",
+    "macro_f1": "F1 (mean of classes)",
+    "f1_of_macros": "F1 (of macro precision, recall)",
+    "calibration_error": "Calibration error",
+    "negative_log_likelihood": "Negative log-likelihood",
+}
+
+
+def eval_command(
+    bundle: Annotated[Path, typer.Argument(help="The bundle, NAME.gensoup.")],
+    data: Annotated[Path, typer.Argument(help="Labelled folder: one sub-folder a class, optionally groups.csv.")],
+    json: Annotated[Path | None, typer.Option("--json", help="Write the metrics to this file.")] = None,
+    roles: Annotated[
+        Path | None, typer.Option(help="roles.csv of the run: score only its test images, which it has not seen.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU cores for the engine; default: half of them.")] = None,
+) -> None:
+    """Measure the deployed classifier's accuracy on a labelled folder, with 95% intervals."""
+    from json import dumps
+
+    from rich.console import Console
+
+    from gensoup.bench.dataset import LabelledFolder
+    from gensoup.bench.evaluate import evaluate, evaluation_to_dict
+    from gensoup.bench.roles import read_roles
+    from gensoup.runtime.classifier import Classifier
+    from gensoup.runtime.console import stage_bars
+    from gensoup.runtime.files import write_atomic
+
+    classifier = Classifier.load(bundle, threads)
+    folder = LabelledFolder.open(data)
+    if roles is not None:
+        folder = folder.only(read_roles(roles).get("test", ()))
+    with stage_bars() as progress:
+        evaluation = evaluate(classifier, folder, lambda done, total: progress("eval", done, total))
+    _show(Console(), classifier, folder, evaluation)
+    if json is not None:
+        write_atomic(
+            json, dumps(evaluation_to_dict(bundle, classifier, folder, evaluation), indent=2, ensure_ascii=False) + "\n"
+        )
+
+
+def _show(console: Console, classifier: Classifier, folder: LabelledFolder, evaluation: Evaluation) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    scores, labels = evaluation.scores, [escape(label) for label in classifier.labels]
+    drawn = "groups" if folder.groups is not None else "images"
+    metrics = Table("Metric", "Value", f"95% interval (over {drawn})", title=f"{scores.n} images")
+    for name, title in _TITLES.items():
+        low, high = scores.intervals.get(name, (None, None))
+        interval = "—" if low is None else f"{low:.4f} … {high:.4f}"
+        metrics.add_row(title, f"{getattr(scores, name):.4f}", interval)
+    console.print(metrics)
+
+    columns = scores.per_class
+    classes = Table("Class", "Images", "Precision", "Recall", "Specificity", "F1", title="Classes")
+    for index, label in enumerate(labels):
+        ratios = (f"{columns[name][index]:.4f}" for name in ("precision", "recall", "specificity", "f1"))
+        classes.add_row(label, str(columns["support"][index]), *ratios)
+    console.print(classes)
+
+    if len(labels) <= _LARGEST_SHOWN:
+        confusion = Table("true \\ predicted", *labels, title="Confusion matrix")
+        for label, row in zip(labels, scores.confusion_matrix, strict=True):
+            confusion.add_row(label, *map(str, row))
+        console.print(confusion)
+
+    speed = f"{evaluation.frames_per_second:.1f} frames/s beside reading files"
+    console.print(f"{escape(classifier.engine.name)}: {speed}; `gensoup bench` measures real time.", highlight=False)
+    if folder.unmatched_groups:
+        console.print(f"[yellow]groups.csv: {folder.unmatched_groups} lines name no image of this folder[/]")
+    if folder.ignored:
+        console.print(f"[yellow]{len(folder.ignored)} other files in the folder were ignored[/]")
+    for line in evaluation.skipped:
+        console.print(f"[yellow]skipped[/] {escape(line)}", highlight=False)

@@ -1,0 +1,1 @@
+"""From a run to a bundle: architectures as PyTorch modules, ONNX, parity."""

@@ -1,0 +1,163 @@
+"""The search's alphabet: torchvision classifiers with a fresh head, their initial weights and their cost."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import logging
+import warnings
+from functools import cache
+from pathlib import Path
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from gensoup.runtime.errors import GenSoupError, UsageError
+
+# The thesis' two alphabets (ch. 3 and ch. 5) together.
+ARCHITECTURES = (
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "shufflenet_v2_x1_0",
+    "shufflenet_v2_x1_5",
+    "shufflenet_v2_x2_0",
+    "squeezenet1_1",
+    "mnasnet1_0",
+    "regnet_x_400mf",
+    "regnet_y_400mf",
+    "efficientnet_v2_s",
+    "convnext_tiny",
+)
+
+
+class _MNASNet(torchvision.models.MNASNet):
+    """MNASNet that loads a plain state dict, as safetensors gives it: torchvision's demands a version beside it."""
+
+    _load_from_state_dict = nn.Module._load_from_state_dict
+
+
+class WeightsError(GenSoupError):
+    """Initial weights that are missing, unreadable or of another network."""
+
+
+@cache
+def known_architectures() -> tuple[str, ...]:
+    """Names of all torchvision classifiers."""
+    return tuple(torchvision.models.list_models(module=torchvision.models))
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Raise UsageError, with the nearest names, when a name is no torchvision classifier."""
+    for name in names:
+        if name not in known_architectures():
+            near = ", ".join(difflib.get_close_matches(name, known_architectures(), 3)) or ", ".join(ARCHITECTURES)
+            raise UsageError(f"--architectures: '{name}' is unknown; did you mean {near}?")
+
+
+def build(name: str, classes: int) -> nn.Module:
+    """A torchvision classifier with ``classes`` logits and random weights.
+
+    SqueezeNet's head ends in a ReLU in torchvision; here it is dropped, for logits must be able to go below zero.
+    """
+    extra = {"aux_logits": False} if name in ("googlenet", "inception_v3") else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # googlenet and inception: about a default they will change
+        model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **extra)
+    if name.startswith("squeezenet"):
+        head = model.classifier
+        assert isinstance(head, nn.Sequential) and isinstance(head[2], nn.ReLU)
+        head[2] = nn.Identity()
+    if isinstance(model, torchvision.models.MNASNet):
+        model.__class__ = _MNASNet
+    return model
+
+
+def initial_model(name: str, classes: int, seed: int, pretrained: dict[str, Tensor] | None) -> nn.Module:
+    """The common ancestor of all individuals of one architecture in one run.
+
+    It depends on (seed, architecture) and ``pretrained`` alone, head included, so that descendants can be averaged.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_stable_hash(f"{seed}/{name}"))
+        model = build(name, classes)
+    if pretrained is not None:
+        model.load_state_dict(pretrained, strict=False)
+    return model
+
+
+def pretrained_weights(name: str, classes: int, weights_dir: Path | None, download: bool) -> dict[str, Tensor] | None:
+    """ImageNet weights of everything but the head, float32; None where there are none to be had.
+
+    A file ``NAME.safetensors`` or ``NAME.pth`` in ``weights_dir`` goes before torchvision's own download, which is
+    tried only with ``download``. Raises WeightsError for a file that cannot be read or is of another network.
+    """
+    for suffix in (".safetensors", ".pth"):
+        if weights_dir is not None and (path := weights_dir / f"{name}{suffix}").exists():
+            return _fitting(_read_weights(path), name, classes, str(path))
+    if not download:
+        return None
+    try:
+        weights = torchvision.models.get_model_weights(name)["DEFAULT"]
+        state = weights.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise WeightsError(f"no ImageNet weights: not in --weights-dir, download failed ({_line(error)})") from error
+    return _fitting(state, name, classes, f"torchvision's weights for {name}")
+
+
+def count_cost(name: str, classes: int, size: int) -> tuple[int, int]:
+    """(multiply-adds of one frame at ``size`` × ``size``, parameters), counted by fvcore.
+
+    fvcore calls a multiply-add one flop, as the thesis does; FLOPs in the usual sense are twice as many.
+    """
+    logging.getLogger("fvcore").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about torch.jit's age and shapes read in Python: right for a fixed size
+        from fvcore.nn import FlopCountAnalysis
+
+        model = build(name, classes).eval()
+        count = FlopCountAnalysis(model, torch.zeros(1, 3, size, size))
+        count.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+        macs = int(count.total())
+    return macs, sum(parameter.numel() for parameter in model.parameters())
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about the pickle's protocol
+            return dict(torch.load(path, map_location="cpu", weights_only=True))  # refuses anything but tensors
+    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
+        raise WeightsError(f"{path}: not a readable weights file ({_line(error)})") from error
+    except Exception as error:  # UnpicklingError and what a hostile pickle provokes
+        raise WeightsError(f"{path}: refused, more than plain tensors in it ({_line(error)})") from error
+
+
+def _fitting(state: dict[str, Tensor], name: str, classes: int, source: str) -> dict[str, Tensor]:
+    """The part of ``state`` outside the head, checked to be complete and of the right shapes."""
+    with torch.random.fork_rng(devices=[]):  # not on the meta device: RegNet computes its widths with tensors
+        ours, other = build(name, classes).state_dict(), build(name, classes + 1).state_dict()
+    body = {key: value for key, value in ours.items() if value.shape == other[key].shape}
+    for key, value in body.items():
+        if key.endswith("num_batches_tracked"):
+            continue
+        if key not in state:
+            raise WeightsError(f"{source}: not the weights of {name} ('{key}' is missing)")
+        if not isinstance(state[key], Tensor):
+            raise WeightsError(f"{source}: not the weights of {name} ('{key}' is no tensor)")
+        if state[key].shape != value.shape:
+            shapes = f"{list(state[key].shape)}, not {list(value.shape)}"
+            raise WeightsError(f"{source}: not the weights of {name} ('{key}' is {shapes})")
+    return {key: state[key].to(value.dtype) for key, value in body.items() if key in state}
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _stable_hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")

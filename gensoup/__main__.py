@@ -1,0 +1,5 @@
+"""``python -m gensoup``."""
+
+from gensoup.cli import main
+
+main()

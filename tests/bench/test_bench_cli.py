@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner
+
+from gensoup.bench.bench_cli import bench_command, print_verdict
+from gensoup.bench.gate import Outcome, Verdict
+from gensoup.bench.paced import Trace
+from gensoup.runtime.errors import UsageError
+
+app = typer.Typer()
+app.command("bench")(bench_command)
+
+
+@pytest.mark.slow
+def test_bench_writes_verdict_and_trace_and_exits_with_its_code(tiny_bundle: Path, tmp_path: Path) -> None:
+    verdict, trace = tmp_path / "verdict.json", tmp_path / "trace.npz"
+    arguments = [str(tiny_bundle), "--source", "synthetic:480p", "--threads", "1", "--json", str(verdict)]
+    done = CliRunner().invoke(app, [*arguments, "--trace", str(trace)])
+    values = json.loads(verdict.read_text())
+    assert done.exit_code == ["PASS", "FAIL", "INVALID"].index(values["verdict"])
+    assert values["verdict"] in done.output
+    assert values["frames"] == 1920 == len(Trace.load(trace).scheduled)
+    assert values["rate_hz"] == 64
+
+
+def test_mistakes_are_named(tiny_bundle: Path) -> None:
+    done = CliRunner().invoke(app, [str(tiny_bundle), "--min-fps", "-3"])
+    assert isinstance(done.exception, UsageError)
+    assert "--min-fps -3" in str(done.exception)
+
+
+def test_the_report_has_the_numbers_and_one_sentence() -> None:
+    times = {"p50": 8.0, "p95": 9.5, "p99": float("inf"), "max": float("inf")}
+    unknown = dict.fromkeys(times, float("nan"))
+    verdict = Verdict(
+        Outcome.FAIL,
+        "30 misses in a row",
+        64.0,
+        1920,
+        30,
+        29,
+        1,
+        0.0225,
+        30,
+        times,
+        times,
+        {"engine": unknown},
+        0.4,
+        0.0,
+    )
+    console = Console(record=True, width=100)
+    print_verdict(verdict, "polyp [v2].gensoup", console)
+    text = console.export_text()
+    for part in (
+        "polyp [v2].gensoup at 64 Hz",
+        "8.00",
+        "∞",
+        "–",
+        "30 misses (29 drops, 1 failures)",
+        "2.25%",
+        "unknown",
+    ):
+        assert part in text
+    assert "FAIL: 30 misses in a row" in text
+
+
+def test_the_command_imports_nothing_heavy() -> None:
+    script = "import sys, gensoup.bench.bench_cli; print(sorted({'numpy', 'cv2', 'onnxruntime'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

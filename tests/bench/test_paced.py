@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gensoup.bench import paced
+from gensoup.bench.paced import Trace, fill_ring, ring_length, run_paced
+from gensoup.runtime import Classifier, Prediction
+from gensoup.runtime.device import last_level_cache_bytes
+from gensoup.runtime.errors import DataError, EngineError
+
+FRAMES = [np.full((60, 80, 3), value, np.uint8) for value in (10, 20, 30, 40)]
+
+
+class Slow:
+    """A real classifier that takes ``seconds`` longer and fails on frames of the value ``bad``."""
+
+    def __init__(self, bundle: Path, seconds: float = 0.0, bad: int | None = None) -> None:
+        self.real = Classifier.load(bundle, threads=1)
+        self.engine = self.real.engine
+        self.seconds = seconds
+        self.bad = bad
+
+    def __call__(self, frame: np.ndarray) -> Prediction:
+        time.sleep(self.seconds)
+        if frame[0, 0, 0] == self.bad:
+            raise EngineError("device lost")
+        return self.real(frame)
+
+
+def test_a_trace_has_one_entry_per_frame_after_the_warm_up(tiny_bundle: Path) -> None:
+    told: list[tuple[int, int]] = []
+    trace = run_paced(
+        Classifier.load(tiny_bundle), FRAMES, 64.0, 1.0, 0.25, progress=lambda done, total: told.append((done, total))
+    )
+    assert len(trace.scheduled) == 64
+    np.testing.assert_allclose(np.diff(trace.scheduled), 1 / 64, rtol=1e-6)
+    done = ~trace.dropped
+    assert done.any()
+    assert (trace.pushed >= trace.scheduled).all()
+    assert (trace.started[done] >= trace.pushed[done]).all()
+    assert (trace.done[done] >= trace.started[done]).all()
+    stages = trace.preprocess_ms[done] + trace.engine_ms[done]
+    assert (stages <= (trace.done - trace.started)[done] * 1e3).all()
+    np.testing.assert_allclose(trace.latency_ms[done], (trace.done - trace.scheduled)[done] * 1e3)
+    assert not trace.failed.any()
+    assert told[-1] == (80, 80)
+
+
+def test_arrivals_do_not_wait_for_a_slow_engine(tiny_bundle: Path) -> None:
+    trace = run_paced(Slow(tiny_bundle, 0.05), FRAMES, 64.0, 1.0)
+    assert len(trace.scheduled) == 64
+    assert trace.dropped.sum() >= 64 - 1.5 * 20  # at most 20 a second can be classified
+    assert np.isinf(trace.latency_ms[trace.dropped]).all()
+    assert np.isnan(trace.done[trace.dropped]).all()
+    assert (trace.latency_ms >= 50).all()
+
+
+def test_failures_have_infinite_latency(tiny_bundle: Path) -> None:
+    trace = run_paced(Slow(tiny_bundle, bad=20), FRAMES, 50.0, 0.4)
+    assert trace.failed.any()
+    assert np.isinf(trace.latency_ms[trace.failed]).all()
+    assert np.isfinite(trace.latency_ms[~trace.failed & ~trace.dropped]).all()
+
+
+def test_an_empty_ring_or_no_time_is_refused(tiny_bundle: Path) -> None:
+    classifier = Classifier.load(tiny_bundle)
+    for frames, seconds in (([], 1.0), (FRAMES, 0.0)):
+        with pytest.raises(DataError, match="nothing to measure"):
+            run_paced(classifier, frames, 64.0, seconds)
+
+
+def test_what_the_stream_refuses_ends_the_run(tiny_bundle: Path) -> None:
+    with pytest.raises(DataError, match="BGR uint8"):
+        run_paced(Classifier.load(tiny_bundle), [np.zeros((4, 4), np.uint8)], 64.0, 30.0)
+
+
+def test_a_trace_survives_its_file(tiny_bundle: Path, tmp_path: Path) -> None:
+    trace = run_paced(Slow(tiny_bundle, 0.03), FRAMES, 64.0, 0.5)
+    path = tmp_path / "trace.npz"
+    trace.save(path)
+    loaded = Trace.load(path)
+    for name in Trace.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(trace, name))
+    assert isinstance(loaded.rate_hz, float)
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "npy", "other", "cut"])
+def test_what_is_no_trace_is_one_line(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "trace.npz"
+    if kind == "text":
+        path.write_text("no trace")
+    elif kind == "npy":
+        with path.open("wb") as file:
+            np.save(file, np.zeros(3))
+    elif kind in ("other", "cut"):
+        np.savez(path, scheduled=np.zeros(500))
+        if kind == "cut":
+            path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(DataError, match=r"trace\.npz") as caught:
+        Trace.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_ring_exceeds_twice_the_last_level_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame_bytes = 1080 * 1920 * 3
+    assert ring_length(frame_bytes) * frame_bytes >= min(2 * last_level_cache_bytes(), (1 << 30) - frame_bytes)
+    monkeypatch.setattr(paced, "last_level_cache_bytes", lambda: 1 << 20)
+    assert ring_length(frame_bytes) == 4
+    monkeypatch.setattr(paced, "last_level_cache_bytes", lambda: 8 << 30)
+    assert 0.9 * (1 << 30) < ring_length(frame_bytes) * frame_bytes <= 1 << 30
+
+
+def test_a_short_source_fills_the_ring_with_shifted_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paced, "last_level_cache_bytes", lambda: 5 * 3000)
+    frames = [np.random.default_rng(seed).integers(0, 255, (20, 50, 3), dtype=np.uint8) for seed in range(3)]
+    ring = fill_ring(frames)
+    assert len(ring) == 10
+    assert len({frame.tobytes() for frame in ring}) == 10
+    assert not any(np.shares_memory(ring[at], ring[at + 3]) for at in range(7))

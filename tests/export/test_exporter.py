@@ -1,0 +1,139 @@
+"""From a finished run to a bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gensoup.bench.dataset import LabelledFolder
+from gensoup.bench.evaluate import evaluate
+from gensoup.bench.roles import ROLES_FILE, read_roles
+from gensoup.export import exporter
+from gensoup.export.exporter import PARITY_ROLES, export_run
+from gensoup.export.parity import ParityError
+from gensoup.export.trained import TrainedModel
+from gensoup.runtime.bundle import read_bundle
+from gensoup.runtime.classifier import Classifier
+from gensoup.runtime.errors import DataError, GenSoupError, UsageError
+from gensoup.runtime.images import read_image
+
+
+def test_the_bundle_opens_and_answers_as_the_trained_network(exported: Any, tiny_run: Any) -> None:
+    classifier = Classifier.load(exported.path, threads=1)
+    trained, model = TrainedModel.load(tiny_run.folder)
+    assert classifier.labels == trained.labels
+    file = read_roles(tiny_run.folder / ROLES_FILE)["test"][0]
+    image = read_image(tiny_run.data / file)
+    from gensoup.export.parity import reference_probabilities
+
+    expected = reference_probabilities(model, trained.temperature, trained.preprocess(image)[None])[0]
+    np.testing.assert_allclose(classifier(image).probabilities, expected, atol=1e-4)
+
+
+def test_digest_size_and_manifest_are_the_files(exported: Any, tiny_run: Any) -> None:
+    content = exported.path.read_bytes()
+    assert exported.size_bytes == len(content)
+    bundle = read_bundle(exported.path)
+    assert exported.sha256 == bundle.sha256 == hashlib.sha256(content[:-64]).hexdigest()
+    manifest = bundle.manifest
+    assert manifest.labels == tuple(tiny_run.metrics["labels"])
+    assert manifest.labels[1] == unicodedata.normalize("NFC", "lésion plate")
+    assert (manifest.architecture, manifest.macs) == (tiny_run.metrics["architecture"], tiny_run.metrics["macs"])
+    assert manifest.parameters == tiny_run.metrics["parameters"]
+    assert manifest.preprocess == tiny_run.settings.preprocess
+    assert manifest.metrics["mcc"] == tiny_run.metrics["scores"]["test"]["mcc"]
+    assert manifest.metrics["intervals"] and manifest.metrics["role"] == "test"
+    assert {"seed", "data_fingerprint", "genes", "versions"} <= set(manifest.provenance)
+    assert manifest.provenance["versions"]["torch"] == torch.__version__
+
+
+def test_parity_is_over_the_validation_images_and_in_the_manifest(exported: Any, tiny_run: Any) -> None:
+    roles = read_roles(tiny_run.folder / ROLES_FILE)
+    assert exported.parity.frames == sum(len(roles[role]) for role in PARITY_ROLES)
+    assert exported.parity.largest_difference < 1e-4 and exported.parity.label_agreement == 1.0
+    assert exported.parity.mcc_engine == pytest.approx(exported.parity.mcc_reference)
+    stated = read_bundle(exported.path).manifest.precisions["fp32"]
+    assert stated["largest_difference"] == exported.parity.largest_difference
+    assert stated["tolerance"] == exported.parity.tolerance
+
+
+def test_golden_frames_have_1080p_and_odd_sizes_and_are_no_patients(exported: Any, tiny_run: Any) -> None:
+    golden = read_bundle(exported.path).golden
+    sizes = [frame.shape[:2] for frame in golden.camera_frames]
+    assert (1080, 1920) in sizes
+    assert any(height % 2 and width % 2 for height, width in sizes)
+    preprocess = tiny_run.settings.preprocess
+    for camera, frame in zip(golden.camera_frames, golden.frames, strict=True):
+        np.testing.assert_array_equal(preprocess(camera), frame)
+    np.testing.assert_allclose(golden.probabilities.sum(1), 1, atol=1e-5)
+    assert len({frame.tobytes() for frame in golden.frames}) == len(golden.frames)
+
+
+def test_the_deployed_bundle_scores_what_the_run_promised(exported: Any, tiny_run: Any) -> None:
+    folder = LabelledFolder.open(tiny_run.data).only(read_roles(tiny_run.folder / ROLES_FILE)["test"])
+    scores = evaluate(Classifier.load(exported.path, threads=1), folder).scores
+    assert scores.mcc == pytest.approx(tiny_run.metrics["scores"]["test"]["mcc"], abs=1e-6)
+    assert scores.to_dict()["confusion_matrix"] == tiny_run.metrics["scores"]["test"]["confusion_matrix"]
+
+
+def test_the_same_run_gives_the_same_bytes(exported: Any, tiny_run: Any, tmp_path: Path) -> None:
+    again = export_run(tiny_run.folder, tmp_path / "again.gensoup")
+    assert again.sha256 == exported.sha256
+    assert again.path.read_bytes() == exported.path.read_bytes()
+
+
+def test_a_wrong_graph_is_refused_and_nothing_is_written(
+    tiny_run: Any, make_tiny_model: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = tiny_run.settings.size
+    monkeypatch.setattr(exporter, "to_onnx", lambda *arguments: make_tiny_model(size, 3))  # a valid graph, another's
+    with pytest.raises(ParityError, match="not equal"):
+        export_run(tiny_run.folder, tmp_path / "wrong.gensoup")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["bundle", "bundle.zip", "bundle.gensoup.bak"])
+def test_another_name_is_refused_before_any_work(tiny_run: Any, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"--out .*ends in \.gensoup"):
+        export_run(tiny_run.folder, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GenSoupError, match="no finished run"):
+        export_run(tmp_path, tmp_path / "b.gensoup")
+
+
+@pytest.fixture
+def quick_graph(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graph of ``exported``, not made anew: what is tested is not in it."""
+    model = read_bundle(exported.path).model
+    monkeypatch.setattr(exporter, "to_onnx", lambda *arguments: model)
+
+
+@pytest.mark.usefixtures("quick_graph")
+def test_a_dataset_that_moved_is_asked_for_and_taken_from_where_it_is(
+    tiny_run: Any, exported: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="--data") as error:
+        export_run(tiny_run.folder, tmp_path / "b.gensoup", tmp_path / "nowhere")
+    assert "\n" not in str(error.value)
+    shutil.copytree(tiny_run.data, tmp_path / "moved")
+    assert export_run(tiny_run.folder, tmp_path / "b.gensoup", tmp_path / "moved").sha256 == exported.sha256
+
+
+@pytest.mark.usefixtures("quick_graph")
+def test_a_dataset_that_lacks_an_image_is_one_line_with_the_remedy(tiny_run: Any, tmp_path: Path) -> None:
+    (tmp_path / "other" / "7").mkdir(parents=True)
+    with pytest.raises(DataError, match="--data") as error:
+        export_run(tiny_run.folder, tmp_path / "b.gensoup", tmp_path / "other")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "b.gensoup").exists()

@@ -1,0 +1,283 @@
+"""Bundles: what goes in comes out, and whatever is wrong with one is a single line that names the file."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gensoup.runtime.bundle import SCHEMA_VERSION, Bundle, Golden, Manifest, bundle_digest, read_bundle, write_bundle
+from gensoup.runtime.errors import BundleError
+from gensoup.runtime.preprocess import Preprocess
+
+Members = dict[str, bytes]
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(BundleError) as caught:
+        read_bundle(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message
+
+
+def members_of(path: Path) -> Members:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def seal(path: Path, members: Members, compression: int = zipfile.ZIP_STORED) -> Path:
+    """Write a zip file with the digest a bundle needs, whatever its members are."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+        archive.comment = b"0" * 64
+    body = buffer.getvalue()[:-64]
+    path.write_bytes(body + hashlib.sha256(body).hexdigest().encode())
+    return path
+
+
+def with_manifest(members: Members, /, **changes: Any) -> Members:
+    values = {**json.loads(members["manifest.json"]), **changes}
+    return {**members, "manifest.json": json.dumps(values).encode()}
+
+
+def with_golden(members: Members, content: bytes) -> Members:
+    digests = {**json.loads(members["manifest.json"])["members"], "golden.npz": hashlib.sha256(content).hexdigest()}
+    return {**with_manifest(members, members=digests), "golden.npz": content}
+
+
+def npz(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle: Path) -> Bundle:
+    return read_bundle(tiny_bundle)
+
+
+@pytest.fixture
+def small(bundle: Bundle, tmp_path: Path) -> Path:
+    """The tiny bundle with one small golden frame, so that it can be damaged hundreds of times."""
+    camera = bundle.golden.camera_frames[0]
+    golden = Golden((camera[:20, :20].copy(),), bundle.golden.frames[:1], bundle.golden.probabilities[:1])
+    path = tmp_path / "small.gensoup"
+    write_bundle(path, bundle.manifest, bundle.model, golden)
+    return path
+
+
+@pytest.fixture
+def members(small: Path) -> Members:
+    return members_of(small)
+
+
+def test_what_goes_in_comes_out(bundle: Bundle, tmp_path: Path) -> None:
+    manifest = Manifest(
+        labels=("Barrett's", "食道", "normal"),
+        preprocess=Preprocess(32, "letterbox", (0.1, 0.0, 0.9, 1.0), "area"),
+        architecture="channel_classifier",
+        macs=12,
+        parameters=9,
+        precisions={"fp32": {"member": "model.onnx", "tolerance": 1e-4}},
+        metrics={"mcc": 0.5, "intervals": {"mcc": [0.4, 0.6]}},
+        provenance={"seed": 7, "genes": {"optimizer": "adam"}},
+    )
+    path = tmp_path / "new folder" / "a.gensoup"
+    digest = write_bundle(path, manifest, bundle.model, bundle.golden)
+    got = read_bundle(path)
+    assert replace(got.manifest, members={}) == manifest
+    assert got.manifest.members["model.onnx"] == hashlib.sha256(bundle.model).hexdigest()
+    assert got.model == bundle.model
+    assert got.sha256 == digest == bundle_digest(path.read_bytes())
+    assert got.path == path
+    assert np.array_equal(got.golden.frames, bundle.golden.frames)
+    assert np.array_equal(got.golden.probabilities, bundle.golden.probabilities)
+    for one, other in zip(got.golden.camera_frames, bundle.golden.camera_frames, strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_the_same_content_gives_the_same_bytes(bundle: Bundle, tmp_path: Path) -> None:
+    paths = tmp_path / "a.gensoup", tmp_path / "b.gensoup"
+    for path in paths:
+        write_bundle(path, bundle.manifest, bundle.model, bundle.golden)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_any_zip_tool_opens_it(tiny_bundle: Path) -> None:
+    with zipfile.ZipFile(tiny_bundle) as archive:
+        assert archive.testzip() is None
+        assert set(archive.namelist()) == {"manifest.json", "model.onnx", "golden.npz"}
+        assert json.loads(archive.read("manifest.json"))["schema_version"] == SCHEMA_VERSION
+
+
+def test_resealed_members_are_accepted(members: Members, tmp_path: Path) -> None:
+    """The refusals below come from what they change, not from the way these tests build a zip file."""
+    read_bundle(seal(tmp_path / "b.gensoup", members))
+    read_bundle(seal(tmp_path / "c.gensoup", {**members, "card.md": b"more"}, zipfile.ZIP_DEFLATED))
+
+
+def test_every_flipped_bit_is_refused(small: Path) -> None:
+    whole = small.read_bytes()
+    generator = np.random.default_rng(0)
+    positions = {0, 1, 2, len(whole) - 1, len(whole) - 64, len(whole) - 65, *generator.integers(0, len(whole), 300)}
+    for position in map(int, positions):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << int(generator.integers(8))
+        small.write_bytes(damaged)
+        refusal(small)
+
+
+def test_every_truncation_is_refused(small: Path) -> None:
+    whole = small.read_bytes()
+    lengths = {0, 1, 2, 63, 64, 65, len(whole) - 1, *np.random.default_rng(1).integers(0, len(whole), 50)}
+    for length in map(int, lengths):
+        small.write_bytes(whole[:length])
+        refusal(small)
+
+
+def test_bytes_appended_or_prepended_are_refused(small: Path) -> None:
+    whole = small.read_bytes()
+    for content in (whole + b"\n", whole + whole, b"\n" + whole, b"PK" + whole):
+        small.write_bytes(content)
+        refusal(small)
+
+
+def test_refuses_what_cannot_be_read(tmp_path: Path) -> None:
+    assert "cannot be read" in refusal(tmp_path / "gone.gensoup")
+    assert "cannot be read" in refusal(tmp_path)
+
+
+def test_refuses_what_is_no_bundle(tmp_path: Path) -> None:
+    path = tmp_path / "x.gensoup"
+    for content in (b"", b"hello", b"\x89PNG" + bytes(200)):
+        path.write_bytes(content)
+        assert "not a GenSoup bundle" in refusal(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", "{}" * 100)
+    assert "SHA-256" in refusal(path)
+    body = b"PK but no zip file"
+    path.write_bytes(body + hashlib.sha256(body).hexdigest().encode())
+    assert "damaged" in refusal(path)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "golden.npz"])
+def test_a_missing_member_is_named(members: Members, name: str, tmp_path: Path) -> None:
+    del members[name]
+    assert f"lacks {name}" in refusal(seal(tmp_path / "b.gensoup", members))
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])
+def test_a_member_that_was_exchanged_is_named(members: Members, name: str, tmp_path: Path) -> None:
+    members[name] += b"x"
+    assert f"{name} does not match the manifest" in refusal(seal(tmp_path / "b.gensoup", members))
+
+
+def test_a_newer_schema_asks_for_an_update(members: Members, tmp_path: Path) -> None:
+    path = seal(tmp_path / "b.gensoup", with_manifest(members, schema_version=SCHEMA_VERSION + 1, novelty=1))
+    assert "update gensoup" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schema_version": "one"},
+        {"schema_version": None},
+        {"labels": None},
+        {"labels": "polyp"},
+        {"labels": []},
+        {"labels": ["a", "a", "b"]},
+        {"preprocess": None},
+        {"preprocess": {"size": 32}},
+        {"preprocess": {"size": "32", "fit": "stretch", "crop_box": [0, 0, 1, 1], "resize": "area"}},
+        {"preprocess": {"size": 32, "fit": "stretch", "crop_box": [0, 0, 1], "resize": "area"}},
+        {"preprocess": {"size": 32, "fit": "stretch", "crop_box": [0, 0, 1, 1], "resize": "area", "blur": 3}},
+        {"precisions": {}},
+        {"precisions": []},
+        {"precisions": {"fp32": {"member": "model.onnx"}}},
+        {"precisions": {"fp32": {"tolerance": "small"}}},
+        {"members": None},
+        {"members": 3},
+        {"members": []},
+        {"surprise": 1},
+    ],
+)
+def test_a_malformed_manifest_is_refused(members: Members, changes: dict[str, Any], tmp_path: Path) -> None:
+    assert "malformed manifest" in refusal(seal(tmp_path / "b.gensoup", with_manifest(members, **changes)))
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"3", b"{}", b"\xff\xfe{", b"{" * 50, b"[" * 100_000])
+def test_a_manifest_that_is_no_manifest_is_refused(members: Members, text: bytes, tmp_path: Path) -> None:
+    assert "malformed manifest" in refusal(seal(tmp_path / "b.gensoup", {**members, "manifest.json": text}))
+
+
+FRAMES, PROBABILITIES = np.zeros((1, 32, 32, 3), np.uint8), np.full((1, 3), 1 / 3, np.float32)
+CAMERA = np.zeros((20, 20, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: b"",
+        lambda: b"no npz",
+        lambda: npz(frames=FRAMES, probabilities=PROBABILITIES),
+        lambda: npz(frames=FRAMES, camera_0=CAMERA),
+        lambda: npz(frames=FRAMES[:0], probabilities=PROBABILITIES[:0]),
+        lambda: npz(frames=FRAMES, probabilities=np.full((2, 3), 1 / 3, np.float32), camera_0=CAMERA),
+        lambda: npz(frames=FRAMES, probabilities=PROBABILITIES[0], camera_0=CAMERA),
+        lambda: npz(frames=FRAMES[0], probabilities=np.zeros((32, 3), np.float32), camera_0=CAMERA),
+        lambda: npz(frames=np.uint8(3), probabilities=PROBABILITIES, camera_0=CAMERA),
+        lambda: npz(frames=FRAMES.astype(np.float32), probabilities=PROBABILITIES, camera_0=CAMERA),
+        lambda: npz(frames=FRAMES, probabilities=PROBABILITIES, camera_0=CAMERA.astype(np.float64)),
+        lambda: npz(frames=FRAMES, probabilities=PROBABILITIES, camera_0=CAMERA[0]),
+        lambda: npz(frames=FRAMES, probabilities=PROBABILITIES.astype(np.complex64), camera_0=CAMERA),
+    ],
+)
+def test_malformed_golden_frames_are_refused(members: Members, make: Callable[[], bytes], tmp_path: Path) -> None:
+    assert "malformed golden.npz" in refusal(seal(tmp_path / "b.gensoup", with_golden(members, make())))
+
+
+class Payload:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.trace,)
+
+
+def test_nothing_is_ever_unpickled(members: Members, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    poison = np.array([Payload(trace)], object)
+    pickled = pickle.dumps(Payload(trace))
+    pickle.loads(pickled)
+    assert trace.exists()  # the payload works
+    trace.unlink()
+    arrays = {"frames": FRAMES, "probabilities": PROBABILITIES, "camera_0": CAMERA}
+    contents = [npz(**{**arrays, name: poison}) for name in arrays] + [pickled]
+    for content in contents:
+        assert "malformed golden.npz" in refusal(seal(tmp_path / "b.gensoup", with_golden(members, content)))
+    assert not trace.exists()
+
+
+def test_what_unpacks_to_too_much_is_refused(members: Members, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gensoup.runtime import bundle
+
+    path = seal(tmp_path / "b.gensoup", {**members, "card.md": bytes(10_000_000)}, zipfile.ZIP_DEFLATED)
+    monkeypatch.setattr(bundle, "MAX_BYTES", 5_000_000)
+    assert "unpacks to more" in refusal(path)
+    monkeypatch.setattr(bundle, "MAX_BYTES", 100)
+    assert "larger than" in refusal(path)

@@ -1,0 +1,164 @@
+"""The classifier on a real engine, and the proof on golden frames that precedes its first frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from gensoup.runtime import Classifier as PublicClassifier
+from gensoup.runtime.bundle import Bundle, read_bundle, write_bundle
+from gensoup.runtime.classifier import Classifier
+from gensoup.runtime.errors import BundleError, DataError
+from gensoup.runtime.preprocess import Preprocess
+
+
+def frame_of(color: int, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
+    frame = np.random.default_rng(color).integers(0, 40, (height, width, 3), dtype=np.uint8)
+    frame[..., color] += 180
+    return frame
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path) -> Bundle:
+    return read_bundle(tiny_bundle)
+
+
+def refusal(bundle: Bundle, path: Path) -> str:
+    """Why a bundle of this content is refused."""
+    write_bundle(path, bundle.manifest, bundle.model, bundle.golden)
+    with pytest.raises(BundleError) as caught:
+        Classifier.load(path, threads=1)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("threads", [None, 1, 2])
+def test_classifies_frames_of_any_size(tiny_bundle: Path, threads: int | None) -> None:
+    classifier = Classifier.load(str(tiny_bundle), threads)
+    for color, label in enumerate(("blue", "green", "red")):
+        for size in ((1080, 1920), (33, 47), (1, 1)):
+            prediction = classifier(frame_of(color, *size))
+            assert prediction.label == label
+            assert prediction.index == color
+            assert prediction.probabilities.dtype == np.float32
+            assert prediction.probabilities.shape == (3,)
+            assert prediction.probabilities.sum() == pytest.approx(1)
+            assert prediction.probability == prediction.probabilities[color] == prediction.probabilities.max()
+            assert prediction.latency_ms == prediction.preprocess_ms + prediction.engine_ms
+            assert prediction.preprocess_ms > 0 and prediction.engine_ms > 0
+
+
+def test_results_stay_what_they_were(tiny_bundle: Path) -> None:
+    classifier = Classifier.load(tiny_bundle, 1)
+    first = classifier(frame_of(0))
+    kept = first.probabilities.copy()
+    classifier(frame_of(2))
+    assert np.array_equal(first.probabilities, kept)
+
+
+def test_carries_what_the_bundle_says(tiny_bundle: Path, bundle: Bundle) -> None:
+    classifier = Classifier.load(tiny_bundle, 1)
+    assert classifier.manifest == bundle.manifest
+    assert classifier.sha256 == bundle.sha256
+    assert classifier.labels == ("blue", "green", "red")
+
+
+def test_refuses_what_is_no_frame(tiny_bundle: Path) -> None:
+    with pytest.raises(DataError, match="BGR uint8"):
+        Classifier.load(tiny_bundle, 1)(np.zeros((8, 8), np.uint8))
+
+
+def test_is_what_the_package_offers() -> None:
+    assert PublicClassifier is Classifier
+
+
+def test_golden_frames_catch_another_preprocessing(bundle: Bundle, tmp_path: Path) -> None:
+    for wrong in (Preprocess(32, "crop"), Preprocess(32, "letterbox"), Preprocess(32, crop_box=(0.1, 0, 1, 1))):
+        changed = replace(bundle, manifest=replace(bundle.manifest, preprocess=wrong))
+        assert "preprocessed differently" in refusal(changed, tmp_path / "b.gensoup")
+    resized = replace(bundle, manifest=replace(bundle.manifest, preprocess=Preprocess(64)))
+    assert "preprocessed differently" in refusal(resized, tmp_path / "b.gensoup")
+
+
+def with_tolerance(bundle: Bundle, tolerance: float) -> Bundle:
+    precisions = {"fp32": {**bundle.manifest.precisions["fp32"], "tolerance": tolerance}}
+    return replace(bundle, manifest=replace(bundle.manifest, precisions=precisions))
+
+
+def test_golden_frames_allow_one_grey_level_not_two(bundle: Bundle, tmp_path: Path) -> None:
+    def moved(levels: int) -> Bundle:
+        frames = bundle.golden.frames.copy()
+        pixel = int(frames[0, 0, 0, 0])
+        frames[0, 0, 0, 0] = pixel + levels if pixel < 128 else pixel - levels
+        return with_tolerance(replace(bundle, golden=replace(bundle.golden, frames=frames)), 0.01)
+
+    path = tmp_path / "b.gensoup"
+    near = moved(1)
+    write_bundle(path, near.manifest, near.model, near.golden)
+    Classifier.load(path, threads=1)
+    assert "(2 levels)" in refusal(moved(2), path)
+
+
+def test_golden_frames_catch_another_model(bundle: Bundle, tmp_path: Path) -> None:
+    model = onnx.load_from_string(bundle.model)
+    for tensor in model.graph.initializer:
+        if tensor.name == "weights":
+            weights = numpy_helper.to_array(tensor)
+            tensor.CopyFrom(numpy_helper.from_array(weights * np.float32(0.99), "weights"))
+    message = refusal(replace(bundle, model=model.SerializeToString()), tmp_path / "b.gensoup")
+    assert "other probabilities than the reference on golden frame 0" in message
+    assert "tolerance" in message
+
+
+def test_golden_probabilities_are_held_to_the_tolerance(bundle: Bundle, tmp_path: Path) -> None:
+    probabilities = bundle.golden.probabilities.copy()
+    probabilities[-1] += np.array([2e-3, -1e-3, -1e-3], np.float32)
+    changed = replace(bundle, golden=replace(bundle.golden, probabilities=probabilities))
+    assert "golden frame 2" in refusal(with_tolerance(changed, 1e-3), tmp_path / "b.gensoup")
+    loose = with_tolerance(changed, 3e-3)
+    write_bundle(tmp_path / "b.gensoup", loose.manifest, loose.model, loose.golden)
+    Classifier.load(tmp_path / "b.gensoup", threads=1)
+
+
+def test_probabilities_that_are_no_numbers_never_pass(bundle: Bundle, tmp_path: Path) -> None:
+    probabilities = np.full_like(bundle.golden.probabilities, np.nan)
+    changed = replace(bundle, golden=replace(bundle.golden, probabilities=probabilities))
+    assert "other probabilities" in refusal(with_tolerance(changed, 1.0), tmp_path / "b.gensoup")
+
+
+def test_labels_must_fit_the_outputs(bundle: Bundle, tmp_path: Path) -> None:
+    fewer = replace(bundle, manifest=replace(bundle.manifest, labels=("blue", "green")))
+    assert "2 labels for 3 outputs" in refusal(fewer, tmp_path / "b.gensoup")
+    golden = replace(bundle.golden, probabilities=bundle.golden.probabilities[:, :2].copy())
+    assert "2 labels for 3 outputs" in refusal(replace(fewer, golden=golden), tmp_path / "b.gensoup")
+
+
+def test_a_model_the_engine_cannot_load_names_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
+    assert "cannot load the model" in refusal(replace(bundle, model=b"no model"), tmp_path / "b.gensoup")
+
+
+def test_a_model_of_another_size_names_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
+    preprocess = Preprocess(16)
+    frames = np.stack([preprocess(camera) for camera in bundle.golden.camera_frames])
+    changed = replace(
+        bundle,
+        manifest=replace(bundle.manifest, preprocess=preprocess),
+        golden=replace(bundle.golden, frames=frames),
+    )
+    assert "failed on a frame" in refusal(changed, tmp_path / "b.gensoup")
+
+
+def test_a_damaged_bundle_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    content = bytearray(bundle.path.read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "b.gensoup").write_bytes(content)
+    with pytest.raises(BundleError, match="damaged"):
+        Classifier.load(tmp_path / "b.gensoup")

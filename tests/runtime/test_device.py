@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from gensoup.runtime.device import CpuTimes, cpu_times, fingerprint, last_level_cache_bytes
+
+
+def test_fingerprint_is_plain_json_and_names_the_machine() -> None:
+    values = json.loads(json.dumps(fingerprint("onnxruntime-cpu")))
+    assert values["cpu"]
+    assert values["cores"] >= values["usable_cores"] >= 1
+    assert values["memory_bytes"] > 1 << 28
+    assert values["python"].startswith("3.")
+    assert values["onnxruntime"]
+    assert values["engine"] == "onnxruntime-cpu"
+
+
+def test_the_largest_cache_counts(tmp_path: Path) -> None:
+    for cpu, index, size in [("cpu0", 0, "32K"), ("cpu0", 3, "32768K"), ("cpu1", 2, "1M"), ("cpu1", 9, "odd")]:
+        folder = tmp_path / cpu / "cache" / f"index{index}"
+        folder.mkdir(parents=True)
+        (folder / "size").write_text(size + "\n")
+    assert last_level_cache_bytes(tmp_path) == 32 << 20
+
+
+def test_without_cache_sizes_64_mib_are_assumed(tmp_path: Path) -> None:
+    assert last_level_cache_bytes(tmp_path) == 64 << 20
+
+
+def test_cpu_times_are_those_of_the_cores_this_process_may_use(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    mine = [f"cpu{core} 10 1 20 300 4 5 6 7 9 9\n" for core in os.sched_getaffinity(0)]
+    stat.write_text("cpu  99 99 99 9999 9\n" + "".join(mine) + "cpu999 1 1 1 1 1\n")
+    assert cpu_times(stat) == CpuTimes(idle=304 * len(mine), total=353 * len(mine))
+
+
+def test_cpu_times_of_the_whole_machine_where_cores_are_not_listed(tmp_path: Path) -> None:
+    (tmp_path / "stat").write_text("cpu  10 1 20 300 4 5 6 7 9 9\n")
+    assert cpu_times(tmp_path / "stat") == CpuTimes(idle=304, total=353)
+
+
+@pytest.mark.parametrize("text", ["", "cpu 1 2\n", "intr 1 2 3 4 5 6\n", "cpu a b c d e\n"])
+def test_cpu_times_are_none_when_they_cannot_be_read(tmp_path: Path, text: str) -> None:
+    assert cpu_times(tmp_path / "missing") is None
+    (tmp_path / "stat").write_text(text)
+    assert cpu_times(tmp_path / "stat") is None
+
+
+def test_idle_fraction() -> None:
+    assert CpuTimes(100, 200).idle_fraction_until(CpuTimes(130, 300)) == pytest.approx(0.3)
+    assert CpuTimes(100, 200).idle_fraction_until(CpuTimes(100, 200)) is None
+
+
+@pytest.mark.skipif(cpu_times() is None, reason="needs /proc/stat")
+def test_this_machine_gives_an_idle_fraction() -> None:
+    before = cpu_times()
+    time.sleep(0.2)
+    after = cpu_times()
+    assert before is not None
+    assert after is not None
+    fraction = before.idle_fraction_until(after)
+    assert fraction is not None
+    assert 0 <= fraction <= 1

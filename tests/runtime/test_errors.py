@@ -1,0 +1,24 @@
+"""Every error of ours is a GenSoupError with an exit code, and its message is one line with a remedy."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from gensoup.runtime import errors
+from gensoup.runtime.errors import GenSoupError, MissingDependencyError, UsageError
+
+CLASSES = [value for _, value in inspect.getmembers(errors, inspect.isclass) if value.__module__ == errors.__name__]
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_all_are_gensoup_errors_with_the_promised_exit_code(kind: type[GenSoupError]) -> None:
+    assert issubclass(kind, GenSoupError)
+    assert kind.exit_code == (64 if issubclass(kind, UsageError) else 70)
+
+
+def test_a_missing_dependency_says_what_to_install() -> None:
+    assert str(MissingDependencyError("onnxruntime", "cpu")) == (
+        "'onnxruntime' is not installed: pip install 'gensoup[cpu]'"
+    )

@@ -1,0 +1,96 @@
+"""Atomic files: the old content or the new, never half, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from gensoup.runtime.errors import GenSoupError
+from gensoup.runtime.files import atomic_path, write_atomic
+
+
+def test_writes_bytes_and_text_into_new_folders(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "Übersicht.json"
+    write_atomic(path, "schön\n")
+    assert path.read_bytes() == "schön\n".encode()
+    write_atomic(path, b"\x00\xff")
+    assert path.read_bytes() == b"\x00\xff"
+    assert os.listdir(path.parent) == [path.name]  # noqa: PTH208  hidden files count
+
+
+def test_a_failure_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), atomic_path(path) as temporary:
+        temporary.write_text("half of the ne")
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_of_a_new_file_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "file"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_old_file_stands_until_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+        assert temporary.parent == path.parent  # a rename is atomic inside one file system alone
+    assert path.read_text() == "new"
+
+
+def test_others_may_read_the_file(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "file", "x")
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(GenSoupError) as caught:
+        write_atomic(tmp_path / "file" / "below", "x")
+    assert str(tmp_path / "file" / "below") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_in_the_files_place_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(GenSoupError, match=r"taken: cannot be written"):
+        write_atomic(tmp_path / "taken", "x")
+    assert list(tmp_path.iterdir()) == [tmp_path / "taken"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX's")
+def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(0o500)
+    try:
+        (folder / "probe").write_text("")
+    except PermissionError:
+        pass
+    else:
+        folder.chmod(0o700)
+        folder = Path("/proc/self/locked")  # the superuser may write anywhere but here
+        if not folder.parent.exists():
+            pytest.skip("this user may write everywhere")
+    with pytest.raises(GenSoupError, match="cannot be written"):
+        write_atomic(folder / "file", "x")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    with (
+        pytest.raises(GenSoupError, match=r"file: cannot be written \(No space left on device\)"),
+        atomic_path(tmp_path / "file"),
+        Path("/dev/full").open("w") as full,
+    ):
+        full.write("x" * 100_000)
+    assert list(tmp_path.iterdir()) == []

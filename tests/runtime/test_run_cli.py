@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from gensoup.runtime.errors import BundleError, UsageError
+from gensoup.runtime.run_cli import run_command
+
+app = typer.Typer()
+app.command("run")(run_command)
+
+
+def test_run_writes_results_and_a_summary(tiny_bundle: Path, video_file: Path, tmp_path: Path) -> None:
+    lines, video = tmp_path / "out.jsonl", tmp_path / "out.mp4"
+    arguments = [str(tiny_bundle), "--source", str(video_file), "--mode", "throughput", "--threads", "1"]
+    done = CliRunner().invoke(app, [*arguments, "--json", str(lines), "--video", str(video)], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "12 frames, 0 dropped, 12 results (12 OK)" in done.output
+    assert [json.loads(line)["frame"] for line in lines.read_text().splitlines()] == list(range(12))
+    assert video.stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "named"),
+    [
+        (["--source", "synthetic", "--mode", "throughput", "--pace", "30"], UsageError, "--pace"),
+        (["--source", "synthetic", "--mode", "fast"], UsageError, "--mode 'fast'"),
+        (["--source", "synthetic:2p"], UsageError, "synthetic:2p"),
+    ],
+)
+def test_mistakes_are_named(tiny_bundle: Path, arguments: list[str], error: type[Exception], named: str) -> None:
+    done = CliRunner().invoke(app, [str(tiny_bundle), *arguments])
+    assert isinstance(done.exception, error)
+    assert named in str(done.exception)
+
+
+def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, [str(tmp_path / "no.gensoup"), "--source", "synthetic:480p"])
+    assert isinstance(done.exception, BundleError)
+    assert "no.gensoup" in str(done.exception)
+
+
+def test_the_command_imports_nothing_heavy() -> None:
+    script = "import sys, gensoup.runtime.run_cli; print(sorted({'numpy', 'cv2', 'onnxruntime'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

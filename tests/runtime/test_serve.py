@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from gensoup.runtime import Classifier, Prediction
+from gensoup.runtime.errors import DataError, EngineError, GenSoupError, UsageError
+from gensoup.runtime.serve import serve
+from gensoup.runtime.sources import open_source
+
+KEYS = ["frame", "label", "probability", "latency_ms", "age_ms", "state"]
+
+
+class Frames:
+    """A source of plain frames, numbered by their brightness."""
+
+    name = "frames"
+    rate_hz: float | None = 200.0
+
+    def __init__(self, count: int) -> None:
+        self.frames: int | None = count
+        self.skipped: list[str] = []
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for number in range(self.frames or 0):
+            yield np.full((60, 80, 3), number, np.uint8)
+
+
+class Slow:
+    """A real classifier that takes 20 ms longer."""
+
+    def __init__(self, bundle: Path) -> None:
+        self.real = Classifier.load(bundle)
+        self.engine = self.real.engine
+
+    def __call__(self, frame: np.ndarray) -> Prediction:
+        time.sleep(0.02)
+        return self.real(frame)
+
+
+def lines_of(path: Path) -> list[dict[str, object]]:
+    text = path.read_text()
+    assert text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_throughput_writes_a_line_for_every_frame_in_order(tiny_bundle: Path, video_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    told: list[tuple[int, int | None]] = []
+    summary = serve(
+        Classifier.load(tiny_bundle),
+        open_source(str(video_file)),
+        mode="throughput",
+        json_out=out,
+        progress=lambda done, total: told.append((done, total)),
+    )
+    lines = lines_of(out)
+    assert [list(line) for line in lines] == [KEYS] * 12
+    assert [line["frame"] for line in lines] == list(range(12))
+    assert [line["label"] for line in lines] == ["blue"] * 4 + ["green"] * 4 + ["red"] * 4
+    assert all(0 < float(str(line["latency_ms"])) <= float(str(line["age_ms"])) for line in lines)
+    assert (summary.frames, summary.results, summary.drops, summary.states) == (12, 12, 0, {"OK": 12})
+    assert list(summary.latency_ms) == ["p50", "p95", "p99", "max"]
+    assert summary.fps > 0
+    assert told[-1] == (12, 12)
+
+
+def test_realtime_drops_have_no_line_but_are_counted(tiny_bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    summary = serve(Slow(tiny_bundle), Frames(60), json_out=out)
+    ids = [int(str(line["frame"])) for line in lines_of(out)]
+    assert ids == sorted(set(ids))
+    assert summary.frames == 60
+    assert summary.drops > 0
+    assert len(ids) == summary.results == 60 - summary.drops
+    assert summary.rate_hz == 200
+    assert set(summary.states) <= {"LATE", "STALE"}
+
+
+def test_a_source_is_paced_at_its_own_rate_or_the_one_asked_for(tiny_bundle: Path) -> None:
+    for pace, least in ((None, 19 / 200), (50.0, 19 / 50)):
+        started = time.monotonic()
+        summary = serve(Classifier.load(tiny_bundle), Frames(20), pace_hz=pace)
+        assert time.monotonic() - started >= least
+        assert summary.rate_hz == (pace or 200)
+
+
+def test_max_frames_ends_an_endless_source(tiny_bundle: Path) -> None:
+    summary = serve(Classifier.load(tiny_bundle), open_source("synthetic:480p"), max_frames=5, mode="throughput")
+    assert summary.frames == summary.results == 5
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mp4"])
+def test_the_annotated_video_shows_every_frame_with_its_result(
+    tiny_bundle: Path, video_file: Path, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"out{suffix}"
+    classifier = Classifier.load(tiny_bundle)
+    summary = serve(classifier, open_source(str(video_file)), mode="throughput", video_out=out)
+    assert summary.video_skipped == 0
+    written = open_source(str(out))
+    assert written.rate_hz == pytest.approx(20)
+    frames = list(written)
+    assert len(frames) == 12
+    for before, after in zip(open_source(str(video_file)), frames, strict=True):
+        assert after.shape == before.shape
+        assert np.abs(after[:60].astype(int) - before[:60]).mean() < 6  # the picture above the caption
+        assert np.abs(after[100:].astype(int) - before[100:]).mean() > 12  # the caption
+
+
+def test_realtime_video_holds_what_was_classified(tiny_bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.avi"
+    summary = serve(Slow(tiny_bundle), Frames(40), video_out=out)
+    assert summary.drops > 0
+    assert len(list(open_source(str(out)))) == summary.results - summary.video_skipped
+
+
+def test_a_failing_engine_gives_lines_without_label(tiny_bundle: Path, tmp_path: Path) -> None:
+    class Failing(Slow):
+        def __call__(self, frame: np.ndarray) -> Prediction:
+            raise EngineError("device lost")
+
+    out = tmp_path / "out.jsonl"
+    summary = serve(Failing(tiny_bundle), Frames(3), mode="throughput", json_out=out)
+    assert summary.states == {"FAILED": 3}
+    assert summary.failure == "device lost"
+    assert summary.latency_ms == {}
+    assert [(line["label"], line["probability"], line["state"]) for line in lines_of(out)] == [
+        (None, None, "FAILED")
+    ] * 3
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"pace_hz": 30.0, "mode": "throughput"}, "--pace"),
+        ({"pace_hz": 0.0}, "--pace"),
+        ({"max_frames": 0}, "--frames"),
+        ({"video_out": Path("out.mkv")}, r"\.avi or \.mp4"),
+    ],
+)
+def test_options_that_cannot_be_used_are_named(tiny_bundle: Path, options: dict[str, object], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        serve(Classifier.load(tiny_bundle), Frames(3), **options)  # type: ignore[arg-type]
+
+
+def test_files_that_cannot_be_written_are_named_and_no_thread_is_left(tiny_bundle: Path, tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    for options in ({"json_out": tmp_path / "no" / "out.jsonl"}, {"video_out": tmp_path / "no" / "out.avi"}):
+        with pytest.raises(GenSoupError, match=r"no/out.*cannot be written"):
+            serve(Classifier.load(tiny_bundle), Frames(50), mode="throughput", **options)
+    assert set(threading.enumerate()) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_ends_the_run(tiny_bundle: Path) -> None:
+    source = open_source("synthetic:480p")
+    with pytest.raises(GenSoupError, match=r"--json /dev/full: cannot be written \(No space"):
+        serve(Classifier.load(tiny_bundle), source, mode="throughput", json_out=Path("/dev/full"))
+
+
+def test_a_source_without_frames_is_an_error(tiny_bundle: Path) -> None:
+    with pytest.raises(DataError, match="frames: holds no frames"):
+        serve(Classifier.load(tiny_bundle), Frames(0))
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from gensoup.runtime import Classifier
+from gensoup.runtime.serve import serve
+from gensoup.runtime.sources import open_source
+bundle, out = map(Path, sys.argv[1:])
+print(serve(Classifier.load(bundle), open_source("synthetic:480p"), json_out=out))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_is_killed_leaves_whole_lines(tiny_bundle: Path, tmp_path: Path, how: signal.Signals) -> None:
+    out = tmp_path / "out.jsonl"
+    command = [sys.executable, "-c", SCRIPT, str(tiny_bundle), str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (out.exists() and out.stat().st_size > 500):
+        time.sleep(0.02)
+    process.send_signal(how)
+    printed, _ = process.communicate(timeout=60)
+    assert len(lines_of(out)) > 3
+    if how is signal.SIGINT:
+        assert process.returncode == 0
+        assert "interrupted=True" in printed
+
+
+def test_images_of_other_sizes_fit_the_annotated_video(tiny_bundle: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for number, (height, width) in enumerate([(60, 80), (90, 70), (61, 81)]):
+        assert cv2.imwrite(str(images / f"{number}.png"), np.full((height, width, 3), 90, np.uint8))
+    (images / "broken.png").write_bytes(b"no image")
+    out = tmp_path / "out.avi"
+    summary = serve(Classifier.load(tiny_bundle), open_source(str(images)), mode="throughput", video_out=out)
+    assert summary.results == 3
+    assert len(summary.skipped) == 1
+    assert [frame.shape for frame in open_source(str(out))] == [(60, 80, 3)] * 3

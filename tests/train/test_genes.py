@@ -1,0 +1,82 @@
+"""Genes and what they stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gensoup.train.genes import LEARNING_RATE_SCALE, NAMES, WEIGHT_DECAY, Alphabet
+from gensoup.train.losses import LOSSES
+from gensoup.train.optimizers import OPTIMIZERS
+
+ALPHABET = Alphabet(("a", "b", "c"))
+MIDDLE = dict.fromkeys(NAMES, 0.5)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_bounds_of_every_gene_decode(value: float) -> None:
+    recipe = ALPHABET.decode(dict.fromkeys(NAMES, value))
+    end = 0 if value == 0 else -1
+    assert recipe.architecture == ("a", "b", "c")[end]
+    assert recipe.loss == list(LOSSES)[end]
+    assert recipe.optimizer == list(OPTIMIZERS)[end]
+    assert recipe.augmentation == value
+    scale = recipe.learning_rate / OPTIMIZERS[recipe.optimizer].learning_rate
+    assert scale == pytest.approx(LEARNING_RATE_SCALE[end])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [-1e-9, 1.0000001, float("nan")])
+def test_a_gene_outside_of_its_range_is_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=name):
+        ALPHABET.decode({**MIDDLE, name: value})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_missing_gene_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        ALPHABET.decode({key: value for key, value in MIDDLE.items() if key != name})
+
+
+def test_learning_rate_is_logarithmic_and_relative_to_the_optimizers_default() -> None:
+    low, high = LEARNING_RATE_SCALE
+    for optimizer, kind in OPTIMIZERS.items():
+        choice = ALPHABET.encode_choice("optimizer", optimizer)
+        recipe = ALPHABET.decode({**MIDDLE, "optimizer": choice, "learning_rate": 0.5})
+        assert recipe.optimizer == optimizer
+        assert recipe.learning_rate == pytest.approx(kind.learning_rate * np.sqrt(low * high))
+
+
+def test_default_learning_rates_are_the_fixed_table() -> None:
+    table = {"adam": 1e-3, "adamw": 1e-3, "adamax": 2e-3, "nadam": 2e-3, "radam": 1e-3, "rmsprop": 1e-2, "sgd": 1e-2}
+    assert {name: kind.learning_rate for name, kind in OPTIMIZERS.items()} == table
+
+
+def test_weight_decay_is_exactly_zero_at_the_low_end_and_logarithmic_above() -> None:
+    def decay(gene: float) -> float:
+        return ALPHABET.decode({**MIDDLE, "weight_decay": gene}).weight_decay
+
+    assert decay(0.0) == 0.0
+    assert decay(0.0999) == 0.0
+    assert decay(0.1) == pytest.approx(WEIGHT_DECAY[0])
+    assert decay(0.55) == pytest.approx(np.sqrt(WEIGHT_DECAY[0] * WEIGHT_DECAY[1]))
+    assert decay(1.0) == pytest.approx(WEIGHT_DECAY[1])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 11])
+def test_encoded_choices_decode_to_themselves(count: int) -> None:
+    alphabet = Alphabet(tuple(f"net{number}" for number in range(count)))
+    for name, options in [
+        ("architecture", alphabet.architectures),
+        ("loss", alphabet.losses),
+        ("optimizer", alphabet.optimizers),
+    ]:
+        for option in options:
+            recipe = alphabet.decode({**MIDDLE, name: alphabet.encode_choice(name, option)})
+            assert recipe.to_dict()[name] == option
+
+
+def test_each_choice_has_an_equal_part_of_the_range() -> None:
+    genes = (np.arange(3000) + 0.5) / 3000
+    drawn = [ALPHABET.decode({**MIDDLE, "architecture": float(gene)}).architecture for gene in genes]
+    assert [drawn.count(name) for name in ("a", "b", "c")] == [1000, 1000, 1000]

@@ -1,0 +1,183 @@
+"""The inner loop of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gensoup.bench.dataset import LabelledFolder
+from gensoup.export.architectures import initial_model
+from gensoup.runtime.images import read_image
+from gensoup.runtime.preprocess import Preprocess
+from gensoup.train import learner
+from gensoup.train.genes import Recipe
+from gensoup.train.learner import DivergedError, Examples, train
+from gensoup.train.scoring import fitness_on
+
+CPU = torch.device("cpu")
+RECIPE = Recipe("shufflenet_v2_x0_5", 3e-3, 1e-4, "cross_entropy", "adamw", 0.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def examples(shapes: Path) -> Examples:
+    folder = LabelledFolder.open(shapes)
+    images = np.stack([Preprocess(32)(read_image(path)) for path in folder.paths])
+    return Examples(images, folder.targets, len(folder.labels))
+
+
+def fresh() -> nn.Module:
+    return initial_model(RECIPE.architecture, 3, seed=0, pretrained=None)
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
+    return all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+def test_it_learns_an_easy_set(examples: Examples) -> None:
+    model = initial_model("squeezenet1_1", 3, seed=0, pretrained=None)
+    recipe = replace(RECIPE, learning_rate=1e-3)
+    train(model, examples, recipe, epochs=9, batch_size=16, seed=1, device=CPU, anneal=True)
+    fitness = fitness_on(model, examples.images, examples.targets, CPU)
+    assert fitness.mcc > 0.8
+    assert fitness.nll < 0.5 < np.log(3)
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, augmentation=1.0, loss="label_smoothing", optimizer="sgd")])
+def test_the_same_seed_gives_the_same_bits_and_another_others(examples: Examples, recipe: Recipe) -> None:
+    trained = []
+    for seed in (5, 5, 6):
+        model = fresh()
+        np.random.default_rng().random(3)
+        torch.rand(seed)  # whatever the generators were left in before
+        train(model, examples, recipe, epochs=0.6, batch_size=16, seed=seed, device=CPU)
+        trained.append(weights(model))
+    assert same(trained[0], trained[1])
+    assert not same(trained[0], trained[2])
+
+
+def test_dropout_depends_on_the_seed_too(examples: Examples) -> None:
+    trained = []
+    for _ in range(2):
+        torch.manual_seed(int(torch.randint(1000, (1,))))
+        model = initial_model("squeezenet1_1", 3, seed=0, pretrained=None)
+        train(model, examples, replace(RECIPE, learning_rate=1e-4), epochs=0.3, batch_size=16, seed=2, device=CPU)
+        trained.append(weights(model))
+    assert same(*trained)
+
+
+def test_a_run_away_learning_rate_is_diverged_and_says_when(examples: Examples) -> None:
+    wild = replace(RECIPE, learning_rate=1e12, optimizer="sgd")
+    with pytest.raises(DivergedError, match=r"the loss became \S+ at step \d+ of \d+"):
+        train(fresh(), examples, wild, epochs=4, batch_size=16, seed=1, device=CPU)
+
+
+def test_counts_images_and_reports_steps(examples: Examples) -> None:
+    calls: list[tuple[int, int]] = []
+    lesson = train(
+        fresh(),
+        examples,
+        RECIPE,
+        epochs=1.5,
+        batch_size=50,
+        seed=1,
+        device=CPU,
+        on_step=lambda *call: calls.append(call),
+    )
+    # 120 images make two whole batches of 50 an epoch.
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+    assert lesson.images == 150
+    assert lesson.averaged is None
+
+
+def test_a_batch_larger_than_the_set_is_the_set(examples: Examples) -> None:
+    few = Examples(examples.images[:6], examples.targets[:6], 3)
+    assert train(fresh(), few, RECIPE, epochs=2, batch_size=64, seed=1, device=CPU).images == 12
+
+
+def test_the_average_is_of_the_last_steps_and_differs_from_the_last(examples: Examples) -> None:
+    model = fresh()
+    lesson = train(model, examples, RECIPE, epochs=2, batch_size=16, seed=1, device=CPU, average=True)
+    last = weights(model)
+    assert lesson.averaged is not None and lesson.averaged.keys() == last.keys()
+    initial = weights(fresh())
+    assert not same(dict(lesson.averaged), last)
+
+    def apart(one: dict[str, Tensor], two: dict[str, Tensor]) -> float:
+        return sum(float((two[name] - value).double().square().sum()) for name, value in one.items() if "fc" in name)
+
+    averaged = dict(lesson.averaged)
+    assert apart(averaged, last) < apart(initial, last)
+    assert all(torch.equal(value, last[name]) for name, value in averaged.items() if not value.is_floating_point())
+    plain = fresh()
+    train(plain, examples, RECIPE, epochs=2, batch_size=16, seed=1, device=CPU)
+    assert same(weights(plain), last)  # averaging changes nothing in the training itself
+
+
+def test_average_equals_its_recurrence() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    values = [1.0, 2.0, 4.0, 3.0]
+    with torch.no_grad():
+        model.weight.fill_(values[0])
+    averager = learner._Averager(model, 40)
+    expected = values[0]
+    for value in values[1:]:
+        with torch.no_grad():
+            model.weight.fill_(value)
+        averager.update(model)
+        expected = 0.75 * expected + 0.25 * value
+    assert float(averager.weights["weight"]) == pytest.approx(expected)
+
+
+def test_schedule_warms_up_then_stays_or_anneals_to_zero() -> None:
+    constant = [learner._schedule(step, 100, anneal=False) for step in range(100)]
+    assert constant[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert constant[10:] == [1.0] * 90
+    cosine = [learner._schedule(step, 100, anneal=True) for step in range(100)]
+    assert cosine[:10] == constant[:10]
+    assert cosine[10] == 1.0 and cosine[55] == pytest.approx(0.5) and 0 < cosine[99] < 1e-3
+    assert cosine[10:] == sorted(cosine[10:], reverse=True)
+    assert learner._schedule(0, 1, anneal=True) == 1.0
+
+
+def test_every_image_is_seen_once_an_epoch_in_another_order(examples: Examples) -> None:
+    seen: list[np.ndarray] = []
+    generator = torch.Generator().manual_seed(0)
+    numbered = Examples(np.zeros((12, 4, 4, 3), np.uint8), np.arange(12) % 3, 3)
+    numbered.images[:, 0, 0, 0] = np.arange(12)
+    for planes, _ in learner._batches(numbered, RECIPE, 6, 4, generator, CPU):
+        blue = planes[:, 2, 0, 0] * (0.225 * 255) + 0.406 * 255
+        seen.append(blue.round().int().numpy())
+    epochs = [np.concatenate(seen[:3]), np.concatenate(seen[3:])]
+    assert all(sorted(epoch.tolist()) == list(range(12)) for epoch in epochs)
+    assert epochs[0].tolist() != epochs[1].tolist()
+
+
+def test_gradients_are_clipped(examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+    norms: list[float] = []
+    clip: Callable[..., Tensor] = nn.utils.clip_grad_norm_
+
+    def spy(parameters: list[nn.Parameter], limit: float) -> Tensor:
+        parameters = list(parameters)
+        before = clip(parameters, limit)
+        norms.append(float(torch.stack([one.grad.norm() for one in parameters if one.grad is not None]).norm()))
+        return before
+
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", spy)
+    wild = replace(RECIPE, loss="logit_normalisation")
+    train(fresh(), examples, wild, epochs=0.5, batch_size=16, seed=1, device=CPU)
+    assert norms and max(norms) <= learner.GRADIENT_NORM * 1.001

@@ -1,0 +1,1 @@
+"""Data roles and caches, augmentation, the search, fusion and the report."""

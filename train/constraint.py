@@ -1,0 +1,197 @@
+"""The hard limit, by construction: what does not fit leaves the alphabet before anything is trained."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from gensoup.bench.probe import DeviceProfile, LatencyEstimate, probe, profile_key
+from gensoup.export.architectures import WeightsError, build, count_cost, pretrained_weights
+from gensoup.export.graph import to_onnx
+from gensoup.runtime.console import StageProgress
+from gensoup.runtime.errors import GenSoupError, UsageError
+from gensoup.train.settings import Settings
+
+# An untrained graph is admitted at this share of the limit, for the gate is stricter than a probe.
+HEADROOM = 0.85
+PROFILE_FILE = "device.json"  # what was probed here
+GIVEN_FILE = "device.given.json"  # a copy of a given profile: its presence says that nothing may be probed here
+PRECISION = "fp32"
+FUSED = "fp32-fused"  # the key of a trained, fused network beside the untrained one
+
+
+class LimitError(GenSoupError):
+    """No network holds the limits on this device."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture within the limits. latency: None where no frame rate is asked for."""
+
+    name: str
+    macs: int
+    parameters: int
+    latency: LatencyEstimate | None
+    pretrained: dict[str, Tensor] | None
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """An architecture that is out, and why. excess: how far over its limit, as a factor; None: no limit's fault."""
+
+    name: str
+    reason: str
+    excess: float | None = None
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The alphabet of a run."""
+
+    candidates: tuple[Candidate, ...]
+    excluded: tuple[Excluded, ...]
+
+    def identity(self) -> dict[str, str]:
+        """Each architecture with a digest of its initial weights: what genes stand for, so what a resumed run needs."""
+        return {one.name: "" if one.pretrained is None else _digest(one.pretrained) for one in self.candidates}
+
+    def candidate(self, name: str) -> Candidate:
+        """By name. Raises KeyError."""
+        return {candidate.name: candidate for candidate in self.candidates}[name]
+
+
+def admit(settings: Settings, classes: int, profile: RunProfile, progress: StageProgress) -> Admission:
+    """Check each architecture once, at the deploy size: multiply-adds, weights, then the measured 99th percentile.
+
+    Raises GenSoupError with the nearest candidate when nothing fits.
+    """
+    candidates: list[Candidate] = []
+    excluded: list[Excluded] = []
+    for number, name in enumerate(settings.architectures):
+        progress("limits", number, len(settings.architectures))
+        outcome = _check(name, settings, classes, profile)
+        if isinstance(outcome, Candidate):
+            candidates.append(outcome)
+        else:
+            excluded.append(outcome)
+    progress("limits", len(settings.architectures), len(settings.architectures))
+    if not candidates:
+        over = [out for out in excluded if out.excess is not None]
+        if not over:
+            raise GenSoupError(f"no architecture can be used; {excluded[0].name}: {excluded[0].reason}")
+        nearest = min(over, key=lambda out: out.excess or 0.0)
+        raise LimitError(
+            f"no architecture meets the limits at {settings.size} px; nearest is {nearest.name}: {nearest.reason}. "
+            "Raise --max-macs or lower --min-fps, lower --size, or name others with --architectures"
+        )
+    return Admission(tuple(candidates), tuple(excluded))
+
+
+def _check(name: str, settings: Settings, classes: int, profile: RunProfile) -> Candidate | Excluded:
+    try:
+        macs, parameters = count_cost(name, classes, settings.size)
+    except (RuntimeError, ValueError) as error:
+        return Excluded(name, f"does not work at {settings.size} px ({str(error).splitlines()[0]})")
+    if macs > settings.max_macs:
+        over = macs / settings.max_macs
+        return Excluded(name, f"{macs / 1e6:.0f} M multiply-adds, limit {settings.max_macs / 1e6:.0f} M", over)
+    try:
+        weights_dir = None if settings.weights_dir is None else Path(settings.weights_dir)
+        weights = pretrained_weights(name, classes, weights_dir, download=settings.init == "pretrained")
+    except WeightsError as error:
+        hint = " (--init random does without)" if settings.init == "pretrained" else ""
+        return Excluded(name, f"{error}{hint}")
+    if settings.min_fps is None:
+        return Candidate(name, macs, parameters, None, weights)
+    estimate = profile.untrained(name, classes)
+    limit = 1e3 / settings.min_fps
+    if estimate is None:
+        return Excluded(name, f"not in the device profile ({profile_key(name, settings.size, PRECISION)})")
+    if not estimate.p99_ms <= HEADROOM * limit:
+        allowed = f"allowed {HEADROOM * limit:.1f} ms ({HEADROOM} × {limit:.2f})"
+        return Excluded(name, f"{_shown(estimate)}, {allowed}", estimate.p99_ms / (HEADROOM * limit))
+    return Candidate(name, macs, parameters, estimate, weights)
+
+
+class RunProfile:
+    """The latencies of a run: read from the run folder or a given profile, else probed here once and written there."""
+
+    def __init__(self, run: Path, settings: Settings, given: Path | None) -> None:
+        """given: a device profile to take instead of probing this machine; it is copied into the run folder, and a
+        resumed run takes that copy whether it is given again or not.
+
+        Raises DataError for a profile that cannot be read, UsageError for another one than the run began with.
+        """
+        self._path = run / PROFILE_FILE
+        self._settings = settings
+        self.given = given is not None or (run / GIVEN_FILE).exists()
+        if given is not None:
+            self.profile = DeviceProfile.load(given)
+            _keep(self.profile, run)
+        elif self.given:
+            self.profile = DeviceProfile.load(run / GIVEN_FILE)
+        elif self._path.exists():
+            self.profile = DeviceProfile.load(self._path)
+        else:
+            self.profile = DeviceProfile.of_this_machine(settings.min_fps or 1.0, {})
+
+    def untrained(self, name: str, classes: int) -> LatencyEstimate | None:
+        """Latency of the untrained graph of an architecture at the deploy size; None when a given profile lacks it."""
+        key = profile_key(name, self._settings.size, PRECISION)
+        if key in self.profile.estimates or self.given:
+            return self.profile.estimates.get(key)
+        return self._measure(key, to_onnx(build(name, classes), 1.0, self._settings.size))
+
+    def fused(self, name: str, model: nn.Module) -> LatencyEstimate | None:
+        """Latency of a trained network, probed anew; with a given profile, of another device, what that says."""
+        key = profile_key(name, self._settings.size, FUSED)
+        if key in self.profile.estimates:
+            return self.profile.estimates[key]
+        if self.given:
+            return self.profile.estimates.get(profile_key(name, self._settings.size, PRECISION))
+        return self._measure(key, to_onnx(model, 1.0, self._settings.size))
+
+    def _measure(self, key: str, graph: bytes) -> LatencyEstimate:
+        """Probe a graph here; the result is kept in the run folder, so that resuming never probes again.
+
+        Over the allowed share by its tail alone, it is probed twice more and the middle one of the three counts.
+        """
+        assert self._settings.min_fps is not None
+        estimates = [self._window(graph)]
+        # Fast by the median yet over by the tail: another process may have been in the way of one short window.
+        if estimates[0].p50_ms <= HEADROOM * 1e3 / self._settings.min_fps < estimates[0].p99_ms:
+            estimates += [self._window(graph), self._window(graph)]
+        estimate = sorted(estimates, key=lambda one: one.p99_ms)[len(estimates) // 2]
+        self.profile = replace(self.profile, estimates={**self.profile.estimates, key: estimate})
+        self.profile.save(self._path)
+        return estimate
+
+    def _window(self, graph: bytes) -> LatencyEstimate:
+        assert self._settings.min_fps is not None
+        return probe(graph, self._settings.preprocess, rate_hz=self._settings.min_fps)
+
+
+def _keep(profile: DeviceProfile, run: Path) -> None:
+    """Copy a given profile into the run folder, unless the run began with another one or by probing."""
+    copy = run / GIVEN_FILE
+    if (run / PROFILE_FILE).exists() or (copy.exists() and DeviceProfile.load(copy) != profile):
+        raise UsageError(f"--device-profile: the run in {run} began with other latencies; leave it out or start anew")
+    if not copy.exists():
+        profile.save(copy)
+
+
+def _digest(weights: dict[str, Tensor]) -> str:
+    hashed = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        hashed.update(name.encode() + value.contiguous().numpy().tobytes())
+    return hashed.hexdigest()
+
+
+def _shown(estimate: LatencyEstimate) -> str:
+    if math.isinf(estimate.p99_ms):
+        return f"{estimate.drops} of {estimate.frames} frames dropped"
+    return f"p99 {estimate.p99_ms:.1f} ms a frame"

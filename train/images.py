@@ -1,0 +1,84 @@
+"""The decoded images of a run: each file read once, kept as uint8 for every image size of the run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gensoup.bench.dataset import LabelledFolder
+from gensoup.runtime.console import StageProgress
+from gensoup.runtime.errors import DataError, GenSoupError
+from gensoup.runtime.images import read_image
+from gensoup.runtime.preprocess import Preprocess
+
+
+@dataclass(frozen=True)
+class ImageStore:
+    """Images of a folder, decoded.
+
+    by_size: image size → uint8 BGR [N, size, size, 3], memory-mapped. hashes: perceptual hashes, bool [N, 64], or None
+    when they were not asked for. skipped: per broken file why; its rows are black and not to be used.
+    """
+
+    by_size: Mapping[int, NDArray[np.uint8]]
+    hashes: NDArray[np.bool_] | None
+    skipped: Mapping[str, str]
+
+
+def decode(
+    folder: LabelledFolder,
+    preprocess: Preprocess,
+    sizes: Sequence[int],
+    cache: Path,
+    hashed: bool,
+    progress: StageProgress,
+) -> ImageStore:
+    """Read every image of ``folder`` once, on all cores, into memory-mapped files under ``cache``.
+
+    Broken images are named and skipped. Raises GenSoupError when ``cache`` cannot be written.
+    """
+    count = len(folder.files)
+    steps = [replace(preprocess, size=size) for size in sorted(set(sizes))]
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        by_size = {
+            step.size: np.lib.format.open_memmap(
+                cache / f"{step.size}.npy", mode="w+", dtype=np.uint8, shape=(count, step.size, step.size, 3)
+            )
+            for step in steps
+        }
+    except OSError as error:
+        raise GenSoupError(f"{cache}: cannot be written ({error.strerror or error})") from error
+    hashes = np.zeros((count, 64), np.bool_) if hashed else None
+    skipped: dict[str, str] = {}
+
+    def one(index: int) -> None:
+        file = folder.files[index]
+        try:
+            image = read_image(folder.path / file)
+        except DataError as error:
+            skipped[file] = str(error).removeprefix(f"{folder.path / file}: ")
+            return
+        for step in steps:
+            by_size[step.size][index] = step(image)
+        if hashes is not None:
+            hashes[index] = perceptual_hash(image)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, _ in enumerate(pool.map(one, range(count)), 1):
+            progress("decode", done, count)
+    return ImageStore(by_size, hashes, dict(sorted(skipped.items())))
+
+
+def perceptual_hash(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """The 64 bits of imagehash's pHash (low frequencies of a cosine transform against their median)."""
+    import imagehash
+    from PIL import Image
+
+    return np.asarray(imagehash.phash(Image.fromarray(image[:, :, ::-1])).hash, np.bool_).reshape(64)
