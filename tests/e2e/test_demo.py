@@ -13,7 +13,7 @@ from rich.console import Console
 
 from gensoup.bench.roles import ROLES_FILE, read_roles
 from gensoup.bench.synth import write_dataset
-from gensoup.demo import run_stages
+from gensoup.demo import MIN_FPS, run_stages
 from gensoup.runtime.classifier import Classifier
 
 
@@ -23,8 +23,8 @@ def test_every_stage_leaves_its_result(
 ) -> None:
     monkeypatch.setattr("gensoup.demo.VIDEO_SECONDS", 1.0, raising=False)  # drawing the video is the longest part
     write_dataset(tmp_path / "frames", 40, height=96, width=120)
-    # A rate that every machine holds: what the verdict is, is the gate's own test.
-    settings = make_settings(tmp_path / "frames", min_fps=10.0, generations=1, population=2, branch_epochs=0.5)
+    # A rate that even a stalling machine holds: which networks the limit admits is the constraint's own test.
+    settings = make_settings(tmp_path / "frames", min_fps=2.0, generations=1, population=2, branch_epochs=0.5)
     out = tmp_path / "demo"
     console = Console(record=True, width=200, file=(tmp_path / "log.txt").open("w", encoding="utf-8"))
     summary = run_stages(settings, out, console)
@@ -44,8 +44,8 @@ def test_every_stage_leaves_its_result(
     video.release()
 
     verdict = json.loads((out / "bench.json").read_text(encoding="utf-8"))
-    assert verdict["verdict"] in ("PASS", "FAIL", "INVALID") and verdict["rate_hz"] == 10.0
-    assert verdict["frames"] == 300
+    assert verdict["verdict"] in ("PASS", "FAIL", "INVALID")
+    assert verdict["rate_hz"] == MIN_FPS and verdict["frames"] == 30 * MIN_FPS
 
     report = (out / "report.html").read_text(encoding="utf-8")
     for part in ("Real-time gate", verdict["verdict"], "deployed", "data:image/jpeg"):

@@ -73,7 +73,7 @@ except SystemExit as left:
 heavy = {"torch", "torchvision", "numpy", "cv2", "onnx", "onnxruntime", "optuna", "scipy", "matplotlib", "sklearn"}
 sys.exit(",".join(sorted(heavy & sys.modules.keys())) or 0)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     for command in ("demo", "data", "train", "report", "export", "eval", "run", "bench"):
         assert re.search(rf"\b{command}\b", done.stdout)
@@ -81,7 +81,7 @@ sys.exit(",".join(sorted(heavy & sys.modules.keys())) or 0)
 
 def test_module_and_version() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "gensoup", "--version"], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "gensoup", "--version"], capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, f"gensoup {__version__}", "")
 
