@@ -27,12 +27,14 @@ from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.runtime.files import write_atomic
 from gensoup.train.constraint import GIVEN_FILE, PROFILE_FILE, Admission, LimitError, RunProfile, admit
+from gensoup.train.finish import fuse, refit
 from gensoup.train.images import ImageStore, decode
+from gensoup.train.individual import RoleData, Trainer
 from gensoup.train.learner import Examples
 from gensoup.train.ledger import Ledger, Record
-from gensoup.train.roles import assign_roles, near_duplicate_groups
+from gensoup.train.roles import SHARES, THREE_SHARES, assign_roles, near_duplicate_groups
 from gensoup.train.scoring import fit_temperature, predict_logits, probabilities
-from gensoup.train.search import RoleData, Search
+from gensoup.train.search import evolve
 from gensoup.train.settings import CONFIG_FILE, Settings
 from gensoup.train.soup import Soup
 
@@ -56,10 +58,13 @@ class Split:
     notes: tuple[str, ...] = ()
 
     def examples(self, role: str, size: int) -> Examples:
-        """Images of one role at one size, in memory."""
-        chosen = self.roles[role]
+        """Images of one role at one size, in memory; ``refit``: of all roles but the test's, sorted by class."""
+        chosen = self.roles[role] if role != "refit" else self._all_but_test()
         images = self.store.by_size[size][self.rows[chosen]]
         return Examples(images, self.folder.targets[chosen], len(self.folder.labels))
+
+    def _all_but_test(self) -> NDArray[np.int64]:
+        return np.unique(np.concatenate([rows for role, rows in self.roles.items() if role != "test"]))
 
 
 def train_run(
@@ -82,18 +87,19 @@ def train_run(
             run_profile = RunProfile(out, settings, profile)
             admission = admit(settings, len(folder.labels), run_profile, progress)
             _same_alphabet(out, admission)
-            split = _split(folder, settings, out / CACHE, progress)
+            split = _split(folder, settings, admission, out / CACHE, progress)
         except GenSoupError:
             if new:
                 _clear(out, made)
             raise
-        search = Search(settings, admission, _role_data(split, settings), Ledger(out), progress)
-        ranked = search.evolve()
-        soup, model, latency, ancestor, dropped = _finish(search, ranked, settings, run_profile)
-        metrics = _conclude(out, settings, split, admission, search, soup, model, ancestor)
+        data = RoleData(split.examples, len(folder.labels))
+        trainer = Trainer(settings, admission, data, Ledger(out))
+        ranked = evolve(trainer, progress)
+        finished = _finish(trainer, ranked, run_profile, progress)
+        metrics = _conclude(out, split, trainer, finished)
         metrics |= {
-            "latency_ms": None if latency is None else _finite(latency),
-            "over_the_limit_when_fused": dropped,
+            "latency_ms": None if finished.latency is None else _finite(finished.latency),
+            "over_the_limit_when_fused": finished.dropped,
             "seconds": round(time.monotonic() - started, 1),
         }
         write_atomic(out / METRICS_FILE, json.dumps(metrics, indent=1, ensure_ascii=False))
@@ -155,9 +161,13 @@ def _clear(out: Path, made: bool) -> None:
             out.rmdir()
 
 
-def _split(folder: LabelledFolder, settings: Settings, cache: Path, progress: StageProgress) -> Split:
-    sizes = [settings.size, *(settings.size_of(generation) for generation in range(settings.generations))]
-    store = decode(folder, settings.preprocess, sizes, cache, hashed=folder.groups is None, progress=progress)
+def _split(
+    folder: LabelledFolder, settings: Settings, admission: Admission, cache: Path, progress: StageProgress
+) -> Split:
+    deploy = {one.size for one in admission.candidates}
+    sizes = {settings.size_of(generation, size) for generation in range(settings.generations) for size in deploy}
+    steps = [settings.preprocess(size) for size in sorted(sizes | deploy)]
+    store = decode(folder, steps, cache, hashed=folder.groups is None, progress=progress)
     rows = np.array([index for index, file in enumerate(folder.files) if file not in store.skipped], np.int64)
     usable = folder.subset(rows)
     notes = [f"{len(folder.ignored)} other files in the folder were ignored"] if folder.ignored else []
@@ -171,35 +181,40 @@ def _split(folder: LabelledFolder, settings: Settings, cache: Path, progress: St
             notes.append(f"groups.csv: {folder.unmatched_groups} lines name no image of this folder")
         if alone:
             notes.append(f"groups.csv: {alone} images stand in no line; each counts as a group of its own")
-    roles = assign_roles(usable.files, usable.targets, groups, usable.labels, settings.seed)
+    shares = SHARES if settings.roles == "four" else THREE_SHARES
+    roles = assign_roles(usable.files, usable.targets, groups, usable.labels, settings.seed, shares)
+    if settings.roles == "three":
+        roles = {"train": roles["train"], "search": roles["search"], "soup": roles["search"], "test": roles["test"]}
     return Split(usable, store, rows, roles, groups, tuple(notes))
 
 
-def _role_data(split: Split, settings: Settings) -> RoleData:
-    return RoleData(
-        train={size: split.examples("train", size) for size in split.store.by_size},
-        search=split.examples("search", settings.size),
-        soup=split.examples("soup", settings.size),
-    )
+@dataclass(frozen=True)
+class Finished:
+    """The fused network on the CPU, its origin and its cost. dropped: what was over the limit once fused."""
+
+    soup: Soup
+    model: nn.Module
+    ancestor: Record
+    latency: LatencyEstimate | None
+    dropped: list[dict[str, str]]
 
 
-def _finish(
-    search: Search, ranked: list[Record], settings: Settings, profile: RunProfile
-) -> tuple[Soup, nn.Module, LatencyEstimate | None, Record, list[dict[str, str]]]:
+def _finish(trainer: Trainer, ranked: list[Record], profile: RunProfile, progress: StageProgress) -> Finished:
     """Fuse the best ancestor's branches and time the result; over the limit, the next architecture's best is taken."""
     dropped: list[dict[str, str]] = []
+    limit = trainer.settings.limit_ms
     for ancestor in _best_of_each_architecture(ranked):
-        soup, model = search.finish(ancestor)
-        if settings.min_fps is None:
-            return soup, model, None, ancestor, dropped
-        name, limit = ancestor.recipe["architecture"], 1e3 / settings.min_fps
-        latency = profile.fused(name, model)
+        soup, model = fuse(trainer, ancestor, progress)
+        if limit is None:
+            return Finished(soup, model, ancestor, None, dropped)
+        name = ancestor.recipe["architecture"]
+        latency = profile.fused(name, trainer.admission.candidate(name).size, model)
         if latency is not None and latency.p99_ms <= limit:
-            return soup, model, latency, ancestor, dropped
+            return Finished(soup, model, ancestor, latency, dropped)
         shown = "not in the device profile" if latency is None else f"fused p99 {latency.p99_ms:.1f} ms"
         dropped.append({"architecture": name, "reason": f"{shown}, limit {limit:.2f} ms"})
     reasons = "; ".join(f"{entry['architecture']}: {entry['reason']}" for entry in dropped)
-    raise LimitError(f"no fused network holds --min-fps {settings.min_fps:g} ({reasons})")
+    raise LimitError(f"no fused network holds {limit:.2f} ms a frame ({reasons})")
 
 
 def _best_of_each_architecture(ranked: list[Record]) -> list[Record]:
@@ -209,45 +224,50 @@ def _best_of_each_architecture(ranked: list[Record]) -> list[Record]:
     return list(best.values())
 
 
-def _conclude(
-    out: Path,
-    settings: Settings,
-    split: Split,
-    admission: Admission,
-    search: Search,
-    soup: Soup,
-    model: nn.Module,
-    ancestor: Record,
-) -> dict[str, Any]:
-    """Fit the temperature on ``search``, open ``test``, write the model, roles and predictions."""
-    device = torch.device("cpu")
-    logits = {role: predict_logits(model, split.examples(role, settings.size).images, device) for role in HELD_OUT}
-    temperature = fit_temperature(logits["search"], split.folder.targets[split.roles["search"]])
-    scores = {role: _score(split, role, probabilities(logits[role], temperature)) for role in HELD_OUT}
-    records = search.ledger.records()
-    candidate = admission.candidate(ancestor.recipe["architecture"])
+def _conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> dict[str, Any]:
+    """Fit the temperature on ``search``, refit, open ``test``, write the model, roles and predictions."""
+    settings, ancestor, model, device = trainer.settings, finished.ancestor, finished.model, torch.device("cpu")
+    candidate = trainer.admission.candidate(ancestor.recipe["architecture"])
+
+    def logits(role: str) -> NDArray[np.float32]:
+        return predict_logits(model, split.examples(role, candidate.size).images, device)
+
+    # Before the refit sees them: afterwards they would say nothing about unseen images.
+    held_out = {role: logits(role) for role in ("search", "soup")}
+    temperature = fit_temperature(held_out["search"], split.folder.targets[split.roles["search"]])
+    if settings.refit_epochs:
+        model = refit(trainer, ancestor, model)
+    held_out["test"] = logits("test")
+    scores = {role: _score(split, role, probabilities(held_out[role], temperature)) for role in HELD_OUT}
+    records = trainer.ledger.records()
     metrics = {
         "schema_version": SCHEMA_VERSION,
         "labels": list(split.folder.labels),
         "architecture": candidate.name,
         "macs": candidate.macs,
         "parameters": candidate.parameters,
-        "size": settings.size,
+        "size": candidate.size,
         "temperature": temperature,
         "scores": {role: value.to_dict() for role, value in scores.items()},
         "images_in_role": {role: len(chosen) for role, chosen in split.roles.items()},
         "skipped": dict(split.store.skipped),
         "notes": list(split.notes),
         "admitted": [
-            {"architecture": one.name, "macs": one.macs, "latency_ms": one.latency and _finite(one.latency)}
-            for one in admission.candidates
+            {
+                "architecture": one.name,
+                "size": one.size,
+                "macs": one.macs,
+                "latency_ms": one.latency and _finite(one.latency),
+            }
+            for one in trainer.admission.candidates
         ],
-        "excluded": [{"architecture": one.name, "reason": one.reason} for one in admission.excluded],
+        "excluded": [{"architecture": one.name, "reason": one.reason} for one in trainer.admission.excluded],
         "ancestor": ancestor.name,
         "soup": {
-            "ingredients": list(soup.names),
-            "soup_nll": soup.soup_nll,
-            "steps": [vars(step) for step in soup.steps],
+            "ingredients": list(finished.soup.names),
+            "judge": settings.judge,
+            "loss": finished.soup.loss,
+            "steps": [vars(step) for step in finished.soup.steps],
         },
         "individuals": [{"name": record.name, **_plain(record)} for record in records],
         "images_trained": sum(record.images for record in records),
@@ -255,13 +275,17 @@ def _conclude(
     }
     write_roles(
         out / ROLES_FILE,
-        {role: tuple(split.folder.files[index] for index in rows) for role, rows in split.roles.items()},
+        {
+            role: tuple(split.folder.files[index] for index in rows)
+            for role, rows in split.roles.items()
+            if not (role == "soup" and settings.roles == "three")  # the same images as search's
+        },
     )
-    write_atomic(out / PREDICTIONS_FILE, _predictions(split, probabilities(logits["test"], temperature)))
+    write_atomic(out / PREDICTIONS_FILE, _predictions(split, probabilities(held_out["test"], temperature)))
     trained = TrainedModel(
         architecture=candidate.name,
         labels=split.folder.labels,
-        preprocess=settings.preprocess,
+        preprocess=settings.preprocess(candidate.size),
         temperature=temperature,
         macs=candidate.macs,
         parameters=candidate.parameters,
