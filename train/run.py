@@ -35,6 +35,8 @@ from gensoup.train.scoring import fit_temperature, predict_logits, probabilities
 from gensoup.train.search import RoleData, Search
 from gensoup.train.settings import CONFIG_FILE, Settings
 from gensoup.train.soup import Soup
+from gensoup.train.summary import enrich
+from gensoup.train.tensorboard import write_events
 
 METRICS_FILE = "metrics.json"
 PREDICTIONS_FILE = "test_predictions.csv"
@@ -223,10 +225,11 @@ def _conclude(
     device = torch.device("cpu")
     logits = {role: predict_logits(model, split.examples(role, settings.size).images, device) for role in HELD_OUT}
     temperature = fit_temperature(logits["search"], split.folder.targets[split.roles["search"]])
-    scores = {role: _score(split, role, probabilities(logits[role], temperature)) for role in HELD_OUT}
+    outputs = {role: probabilities(logits[role], temperature) for role in HELD_OUT}
+    scores = {role: _score(split, role, outputs[role]) for role in HELD_OUT}
     records = search.ledger.records()
     candidate = admission.candidate(ancestor.recipe["architecture"])
-    metrics = {
+    metrics: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "labels": list(split.folder.labels),
         "architecture": candidate.name,
@@ -257,7 +260,7 @@ def _conclude(
         out / ROLES_FILE,
         {role: tuple(split.folder.files[index] for index in rows) for role, rows in split.roles.items()},
     )
-    write_atomic(out / PREDICTIONS_FILE, _predictions(split, probabilities(logits["test"], temperature)))
+    write_atomic(out / PREDICTIONS_FILE, _predictions(split, outputs["test"]))
     trained = TrainedModel(
         architecture=candidate.name,
         labels=split.folder.labels,
@@ -270,7 +273,9 @@ def _conclude(
         provenance={"seed": settings.seed, "data_fingerprint": Settings.load(out)[1], "genes": ancestor.genes},
     )
     trained.save(out, model.state_dict())
-    return metrics
+    write_events(out, records, metrics["scores"])
+    test = split.roles["test"]
+    return enrich(metrics, split.folder.targets[test], outputs["test"], [split.groups[index] for index in test])
 
 
 def _score(split: Split, role: str, rows: NDArray[np.float64]) -> Scores:

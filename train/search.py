@@ -20,6 +20,7 @@ from gensoup.train.ledger import Ledger, Record
 from gensoup.train.scoring import Fitness, fitness_of, fitness_on, predict_logits
 from gensoup.train.settings import Settings
 from gensoup.train.soup import Ingredient, Soup, Weights, average, greedy_soup, reestimate_batch_norm
+from gensoup.train.tensorboard import write_events
 
 AVERAGE_SUFFIX = "-average"
 
@@ -65,6 +66,7 @@ class Search:
                 raise GenSoupError(f"every individual of generation 0 failed; the first: {records[0].reason}")
             best = min([*last, *([best] if best else [])], key=lambda record: record.rank)
             self._prune(generation, last)
+            write_events(self.ledger.run, self._until(generation))
         complete = [record for record in self.ledger.records() if record.complete and record.place[0] == "search"]
         return sorted(complete, key=lambda record: record.rank)
 
@@ -223,17 +225,19 @@ class Search:
         return search.nll, fitness_of(logits, self.data.soup.targets, search.temperature).nll
 
     def _prune(self, generation: int, last: list[Record]) -> None:
-        """Keep the weights of possible parents: the last generation and the best of each architecture so far.
-
-        Later generations, there already when a run is resumed, are left alone.
-        """
-        past = [one for one in self.ledger.records() if one.place[0] == "search" and one.place[1] <= generation]
+        """Keep the weights of possible parents: the last generation and the best of each architecture so far."""
+        past = self._until(generation)
         best: dict[str, str] = {}
         for record in sorted(past, key=lambda one: one.rank):
             if record.complete:
                 best.setdefault(record.recipe["architecture"], record.name)
         keep = {record.name for record in last} | set(best.values())
         self.ledger.remove_weights(record.name for record in past if record.name not in keep)
+
+    def _until(self, generation: int) -> list[Record]:
+        """Individuals of the search up to a generation; later ones are there already when a run is resumed."""
+        records = self.ledger.records()
+        return [one for one in records if one.place[0] == "search" and one.place[1] <= generation]
 
     def _step_reporter(self, index: int) -> Callable[[int, int], None]:
         def report(step: int, steps: int) -> None:
