@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 from scipy.stats import rankdata
@@ -120,4 +122,6 @@ def _divergences(trials: list[FrozenTrial]) -> dict[str, float]:
     study = optuna.create_study(direction="maximize", storage=None)
     study.add_trials(trials)
     evaluator = PedAnovaImportanceEvaluator(target_quantile=TOP_SHARE)
-    return dict(get_param_importances(study, evaluator=evaluator, normalize=False))
+    with warnings.catch_warnings():  # that ``normalize`` may change some day
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return dict(get_param_importances(study, evaluator=evaluator, normalize=False))
