@@ -60,7 +60,7 @@ class Palette:
 
     def marker(self, name: str) -> str:
         """A matplotlib marker."""
-        return self._looks.get(name, (OTHERS_COLOUR, "."))[1]
+        return self._looks.get(name, (OTHERS_COLOUR, "o"))[1]
 
     def names(self) -> list[str]:
         """What a legend holds, the most frequent first."""
@@ -86,7 +86,20 @@ def legend(axes: Axes, **options: Any) -> None:
 def limit_line(axes: Axes, value: float, text: str) -> None:
     """A vertical line in the limit's colour with its text at the foot."""
     axes.axvline(value, color=LIMIT_COLOUR, lw=1.2)
-    axes.annotate(f"{text} ", (value, 0.03), xycoords=("data", "axes fraction"), color=LIMIT_COLOUR, ha="right")
+    where = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+    axes.annotate(text, (value, 0.03), (-4, 0), color=LIMIT_COLOUR, ha="right", **where)
+
+
+def plain_power(value: float, _: object = None) -> str:
+    """A tick of a logarithmic axis as text, since mathematical text is off: ``0.001`` to ``1000``, else ``1e-4``.
+
+    >>> plain_power(1e-6), plain_power(0.01), plain_power(300)
+    ('1e-6', '0.01', '300')
+    """
+    if 1e-3 <= value < 1e4:
+        return f"{value:g}"
+    digits, power = f"{value:.0e}".split("e")
+    return f"{digits}e{int(power)}"
 
 
 def svg(figure: Figure, title: str) -> str:

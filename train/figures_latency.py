@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
-from gensoup.train.figures import COLOURS, INK, LIMIT_COLOUR, drawing, legend, svg
+from gensoup.train.figures import COLOURS, INK, LIMIT_COLOUR, drawing, legend, plain_power, svg
 
 
 def latency_timeline(seconds: NDArray[np.float64], latency_ms: NDArray[np.float64], limit_ms: float) -> str:
@@ -54,4 +55,6 @@ def latency_histogram(latency_ms: NDArray[np.float64], limit_ms: float) -> str:
         axes.axvline(limit_ms, color=LIMIT_COLOUR, lw=1.2)
         axes.annotate(f" {limit_ms:.1f} ms", (limit_ms, 0.9), xycoords=("data", "axes fraction"), color=LIMIT_COLOUR)
         axes.set(xlabel="latency, ms", ylabel="frames", xlim=(0, top))
+        axes.yaxis.set_major_formatter(plain_power)
+        axes.yaxis.set_minor_formatter(NullFormatter())
         return svg(figure, f"Histogram of the frames' latencies, limit {limit_ms:.1f} ms")

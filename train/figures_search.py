@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from gensoup.train.figures import (
@@ -22,14 +23,15 @@ from gensoup.train.figures import (
     drawing,
     legend,
     limit_line,
+    plain_power,
     svg,
 )
 from gensoup.train.summary import complete, generations, phases_of
 
 Individual = Mapping[str, Any]
 PHASE_NAMES = {"branch": "branches"}
-# A number whose values differ by more than this factor is shown on a logarithmic axis.
-LOGARITHMIC_ABOVE = 30.0
+# Genes whose numbers are used by their order of magnitude.
+LOGARITHMIC = ("learning_rate", "weight_decay")
 MOST_TICKS = 13
 
 
@@ -53,7 +55,7 @@ def convergence(individuals: Sequence[Individual], final_mcc: float) -> str:
         ends = [places[-1] + _step(places) * (1 + place) for place in range(len(later) + 1)]
         columns += [(end, complete(individuals, phase)) for end, phase in zip(ends, later, strict=False)]
         _scatter(axes, columns, palette)
-        axes.plot(ends[-1], final_mcc, "*", ms=12, color=LIMIT_COLOUR, label="final network", ls="")
+        axes.plot(ends[-1], final_mcc, "*", ms=12, color=LIMIT_COLOUR, label="final network", ls="", zorder=5)
         axes.axvline((places[-1] + ends[0]) / 2, color=OTHERS_COLOUR, lw=0.8, ls=":")
         _generation_ticks(axes, places, ends, [*(PHASE_NAMES.get(name, name) for name in later), "final"])
         axes.set(xlabel="generation", ylabel="MCC on search")
@@ -92,7 +94,7 @@ def numbers_over_time(individuals: Sequence[Individual], names: Sequence[str]) -
     """A panel for each numeric gene: what it stood for by generation, coloured by MCC, and the median."""
     scored = complete(individuals, "search")
     mcc = np.array([one["mcc"] for one in scored])
-    scale = Normalize(mcc.min(), max(mcc.max(), mcc.min() + 1e-6))
+    scale = Normalize(mcc.min() - 0.005, mcc.max() + 0.005)  # of some width even where all are equal
     places = sorted({one["place"][1] for one in scored})
     at = np.array([one["place"][1] + _offset(one, scored) for one in scored])
     order = np.argsort(mcc)  # the best are drawn last, so on top
@@ -101,7 +103,7 @@ def numbers_over_time(individuals: Sequence[Individual], names: Sequence[str]) -
         grid = figure.subplots(rows, 2, squeeze=False)
         for axes, name in zip(grid.flat, names, strict=False):
             values = np.array([float(one["recipe"].get(name, one["genes"].get(name, np.nan))) for one in scored])
-            floor = _logarithmic(axes, values)
+            floor = _logarithmic(axes, values) if name in LOGARITHMIC else None
             shown = values if floor is None else np.where(values > 0, values, floor)
             points = axes.scatter(
                 at[order],
@@ -169,13 +171,14 @@ def tradeoff(
             mfc="none",
             ms=10,
             label="Pareto front",
+            zorder=4,
         )
-        axes.plot(final[0] / unit, final[1], "*", ms=12, color=LIMIT_COLOUR, label="final network", ls="")
+        axes.plot(final[0] / unit, final[1], "*", ms=12, color=LIMIT_COLOUR, label="final network", ls="", zorder=5)
         largest = max([one[cost] / unit for one in priced] + [final[0] / unit])
         if not timed:
             axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            axes.xaxis.set_minor_formatter(lambda value, _: "")
+            axes.xaxis.set_major_formatter(plain_power)
+            axes.xaxis.set_minor_formatter(NullFormatter())
         if limit is not None and (timed or limit / unit <= largest * 50):
             limit_line(axes, limit / unit, "limit")
             largest = max(largest, limit / unit)
@@ -204,19 +207,10 @@ def _scatter(
     for name, found in points.items():
         if found:
             label = f"{OTHERS} ({palette.rest})" if name == OTHERS else name
+            look: Any = {"color": palette.colour(name), "marker": palette.marker(name), "lw": 0, "alpha": 0.8}
             x, y = zip(*found, strict=True)
-            axes.scatter(
-                x,
-                y,
-                s=7 if many else 18,
-                color=palette.colour(name),
-                marker=palette.marker(name),
-                label=label,
-                alpha=0.8,
-                lw=0,
-                zorder=3,
-                rasterized=many,
-            )
+            axes.scatter(x, y, s=7 if many else 18, zorder=3, rasterized=many, **look)
+            axes.scatter([], [], s=18, label=label, **look)  # for the legend, of one size
 
 
 def _offset(one: Individual, among: Sequence[Individual]) -> float:
@@ -226,7 +220,7 @@ def _offset(one: Individual, among: Sequence[Individual]) -> float:
 
 def _step(places: Sequence[int]) -> float:
     """The width of a column of a later phase, which has to hold its name."""
-    return max(1.0, len(places) / 9)
+    return max(1.0, len(places) / 6)
 
 
 def _thinned(places: Sequence[int]) -> list[int]:
@@ -239,13 +233,17 @@ def _generation_ticks(axes: Axes, places: Sequence[int], ends: Sequence[float], 
 
 
 def _logarithmic(axes: Axes, values: NDArray[np.float64]) -> float | None:
-    """Make the axis logarithmic where the values ask for it; returns where zeros are then drawn, else None."""
+    """Make the axis logarithmic where there is something above zero; returns where zeros are then drawn, else None."""
     positive = values[values > 0]
-    if len(positive) == 0 or (values < 0).any() or positive.max() / positive.min() < LOGARITHMIC_ABOVE:
+    if len(positive) == 0:
         return None
     axes.set_yscale("log")
+    if positive.max() < 100 * positive.min():  # else there may be no power of ten among the ticks
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(plain_power)
+    axes.yaxis.set_minor_formatter(NullFormatter())
     floor = float(positive.min() / 4)
     if (values == 0).any():
         axes.axhline(floor, color=OTHERS_COLOUR, lw=0.8, ls=":")
-        axes.annotate("0", (0, floor), (-6, 0), ("axes fraction", "data"), "offset points", ha="right", va="center")
+        axes.annotate("0", (1, floor), (3, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=8)
     return floor

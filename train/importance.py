@@ -119,7 +119,8 @@ def _distributions(scored: Sequence[Mapping[str, Any]]) -> dict[str, BaseDistrib
 
 
 def _divergences(trials: list[FrozenTrial]) -> dict[str, float]:
-    study = optuna.create_study(direction="maximize", storage=None)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize")
     study.add_trials(trials)
     evaluator = PedAnovaImportanceEvaluator(target_quantile=TOP_SHARE)
     with warnings.catch_warnings():  # that ``normalize`` may change some day
