@@ -48,13 +48,14 @@ def latency_histogram(latency_ms: NDArray[np.float64], limit_ms: float) -> str:
     top = max(limit_ms * 1.3, float(finite.max(initial=0.0)) * 1.05)
     with drawing(2.6) as figure:
         axes = figure.subplots()
-        _, _, bars = axes.hist(finite, bins=np.linspace(0, top, 80).tolist(), color=COLOURS[0], log=True)
+        _, _, bars = axes.hist(finite, bins=np.linspace(0, top, 80).tolist(), color=COLOURS[0], log=len(finite) > 0)
         for bar in list(bars):  # type: ignore[arg-type]
             if bar.get_x() >= limit_ms:
                 bar.set_color(LIMIT_COLOUR)
         axes.axvline(limit_ms, color=LIMIT_COLOUR, lw=1.2)
         axes.annotate(f" {limit_ms:.1f} ms", (limit_ms, 0.9), xycoords=("data", "axes fraction"), color=LIMIT_COLOUR)
         axes.set(xlabel="latency, ms", ylabel="frames", xlim=(0, top))
-        axes.yaxis.set_major_formatter(plain_power)
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        if len(finite):
+            axes.yaxis.set_major_formatter(plain_power)
+            axes.yaxis.set_minor_formatter(NullFormatter())
         return svg(figure, f"Histogram of the frames' latencies, limit {limit_ms:.1f} ms")

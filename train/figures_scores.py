@@ -74,7 +74,7 @@ def gap(scores: Mapping[str, Mapping[str, Any]], best_mcc: float, deployed: Mapp
     ]
     if deployed is not None:
         rows.append(("bundle, evaluated", deployed["mcc"], deployed["intervals"].get("mcc")))
-    with drawing(0.7 + 0.32 * len(rows), 6.4) as figure:
+    with drawing(0.7 + 0.32 * len(rows), 5.6) as figure:
         axes = figure.subplots()
         for place, (name, value, interval) in enumerate(rows):
             colour = LIMIT_COLOUR if name.endswith("test") else (INK if interval is None else COLOURS[0])
