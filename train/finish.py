@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from gensoup.bench.probe import LatencyEstimate
 from gensoup.export.architectures import build
 from gensoup.runtime.console import StageProgress
 from gensoup.train.breeding import Plan, branch_genes, torch_seed
+from gensoup.train.constraint import LimitError, RunProfile
 from gensoup.train.individual import AVERAGE_SUFFIX, Trainer
 from gensoup.train.learner import ANNEALED, Course, DivergedError, train
 from gensoup.train.ledger import Record
@@ -20,6 +22,35 @@ from gensoup.train.soup import Ingredient, Soup, Weights, average, greedy_soup, 
 
 # The fused weights lie in a flat valley: a refit walks in it and does not leave it.
 REFIT_RATE = 0.3
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The fused network on the CPU, its origin and its cost. dropped: what was over the limit once fused."""
+
+    soup: Soup
+    model: nn.Module
+    ancestor: Record
+    latency: LatencyEstimate | None
+    dropped: list[dict[str, str]]
+
+
+def finish(trainer: Trainer, ranked: list[Record], profile: RunProfile, progress: StageProgress) -> Finished:
+    """Fuse the best ancestor's branches and time the result; over the limit, the next architecture's best is taken."""
+    dropped: list[dict[str, str]] = []
+    limit = trainer.settings.limit_ms
+    for ancestor in _best_of_each_architecture(ranked):
+        soup, model = fuse(trainer, ancestor, progress)
+        if limit is None:
+            return Finished(soup, model, ancestor, None, dropped)
+        name = ancestor.recipe["architecture"]
+        latency = profile.fused(name, trainer.admission.candidate(name).size, model)
+        if latency is not None and latency.p99_ms <= limit:
+            return Finished(soup, model, ancestor, latency, dropped)
+        shown = "not in the device profile" if latency is None else f"fused p99 {latency.p99_ms:.1f} ms"
+        dropped.append({"architecture": name, "reason": f"{shown}, limit {limit:.2f} ms"})
+    reasons = "; ".join(f"{entry['architecture']}: {entry['reason']}" for entry in dropped)
+    raise LimitError(f"no fused network holds {limit:.2f} ms a frame ({reasons})")
 
 
 def fuse(trainer: Trainer, ancestor: Record, progress: StageProgress) -> tuple[Soup, nn.Module]:
@@ -112,6 +143,13 @@ def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
     if record.complete:
         model.load_state_dict(trainer.ledger.weights(record.name))
     return model.eval()
+
+
+def _best_of_each_architecture(ranked: list[Record]) -> list[Record]:
+    best: dict[str, Record] = {}
+    for record in ranked:
+        best.setdefault(record.recipe["architecture"], record)
+    return list(best.values())
 
 
 def _last_relatives(trainer: Trainer, ancestor: Record) -> list[Record]:

@@ -76,6 +76,7 @@ class Ledger:
     def __init__(self, run: Path) -> None:
         """Open or create the ledger. Raises GenSoupError when the run folder cannot be written or is no ledger."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.run = run
         self._folder = run / FOLDER
         self._path = run / DATABASE
         try:

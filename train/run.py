@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
 
 from gensoup.bench.dataset import LabelledFolder
-from gensoup.bench.metrics import Scores, score
-from gensoup.bench.probe import LatencyEstimate
-from gensoup.bench.roles import ROLES_FILE, write_roles
-from gensoup.export.trained import MODEL_FILE, TrainedModel
+from gensoup.export.trained import MODEL_FILE
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.runtime.files import write_atomic
-from gensoup.train.constraint import GIVEN_FILE, PROFILE_FILE, Admission, LimitError, RunProfile, admit
-from gensoup.train.finish import fuse, refit
-from gensoup.train.images import ImageStore, decode
+from gensoup.runtime.preprocess import Preprocess
+from gensoup.train.conclusion import conclude
+from gensoup.train.constraint import GIVEN_FILE, PROFILE_FILE, Admission, RunProfile, admit
+from gensoup.train.finish import finish
 from gensoup.train.individual import RoleData, Trainer
-from gensoup.train.learner import Examples
-from gensoup.train.ledger import Ledger, Record
-from gensoup.train.roles import SHARES, THREE_SHARES, assign_roles, near_duplicate_groups
-from gensoup.train.scoring import fit_temperature, predict_logits, probabilities
+from gensoup.train.ledger import Ledger
 from gensoup.train.search import evolve
 from gensoup.train.settings import CONFIG_FILE, Settings
-from gensoup.train.soup import Soup
+from gensoup.train.split import split_folder
 
 METRICS_FILE = "metrics.json"
 PREDICTIONS_FILE = "test_predictions.csv"
@@ -44,27 +33,6 @@ ALPHABET_FILE = "alphabet.json"
 CACHE = "cache"
 SCHEMA_VERSION = 1
 HELD_OUT = ("search", "soup", "test")
-
-
-@dataclass(frozen=True)
-class Split:
-    """Usable images of a folder: their decoded store, roles (indices into ``folder.files``) and groups."""
-
-    folder: LabelledFolder
-    store: ImageStore
-    rows: NDArray[np.int64]
-    roles: Mapping[str, NDArray[np.int64]]
-    groups: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-
-    def examples(self, role: str, size: int) -> Examples:
-        """Images of one role at one size, in memory; ``refit``: of all roles but the test's, sorted by class."""
-        chosen = self.roles[role] if role != "refit" else self._all_but_test()
-        images = self.store.by_size[size][self.rows[chosen]]
-        return Examples(images, self.folder.targets[chosen], len(self.folder.labels))
-
-    def _all_but_test(self) -> NDArray[np.int64]:
-        return np.unique(np.concatenate([rows for role, rows in self.roles.items() if role != "test"]))
 
 
 def train_run(
@@ -87,7 +55,9 @@ def train_run(
             run_profile = RunProfile(out, settings, profile)
             admission = admit(settings, len(folder.labels), run_profile, progress)
             _same_alphabet(out, admission)
-            split = _split(folder, settings, admission, out / CACHE, progress)
+            split = split_folder(
+                folder, _steps(settings, admission), settings.roles, settings.seed, out / CACHE, progress
+            )
         except GenSoupError:
             if new:
                 _clear(out, made)
@@ -95,13 +65,9 @@ def train_run(
         data = RoleData(split.examples, len(folder.labels))
         trainer = Trainer(settings, admission, data, Ledger(out))
         ranked = evolve(trainer, progress)
-        finished = _finish(trainer, ranked, run_profile, progress)
-        metrics = _conclude(out, split, trainer, finished)
-        metrics |= {
-            "latency_ms": None if finished.latency is None else _finite(finished.latency),
-            "over_the_limit_when_fused": finished.dropped,
-            "seconds": round(time.monotonic() - started, 1),
-        }
+        finished = finish(trainer, ranked, run_profile, progress)
+        metrics = conclude(out, split, trainer, finished)
+        metrics["seconds"] = round(time.monotonic() - started, 1)
         write_atomic(out / METRICS_FILE, json.dumps(metrics, indent=1, ensure_ascii=False))
     finally:
         shutil.rmtree(out / CACHE, ignore_errors=True)  # patients' images; decoded again when resumed
@@ -161,172 +127,8 @@ def _clear(out: Path, made: bool) -> None:
             out.rmdir()
 
 
-def _split(
-    folder: LabelledFolder, settings: Settings, admission: Admission, cache: Path, progress: StageProgress
-) -> Split:
+def _steps(settings: Settings, admission: Admission) -> list[Preprocess]:
+    """Every preprocessing of the run: to each deploy size and to the sizes that grow to it."""
     deploy = {one.size for one in admission.candidates}
     sizes = {settings.size_of(generation, size) for generation in range(settings.generations) for size in deploy}
-    steps = [settings.preprocess(size) for size in sorted(sizes | deploy)]
-    store = decode(folder, steps, cache, hashed=folder.groups is None, progress=progress)
-    rows = np.array([index for index, file in enumerate(folder.files) if file not in store.skipped], np.int64)
-    usable = folder.subset(rows)
-    notes = [f"{len(folder.ignored)} other files in the folder were ignored"] if folder.ignored else []
-    if store.hashes is not None:
-        groups = tuple(near_duplicate_groups(store.hashes[rows]))
-    else:
-        assert usable.groups is not None
-        groups = usable.groups
-        alone = sum(group == file for group, file in zip(groups, usable.files, strict=True))
-        if folder.unmatched_groups:
-            notes.append(f"groups.csv: {folder.unmatched_groups} lines name no image of this folder")
-        if alone:
-            notes.append(f"groups.csv: {alone} images stand in no line; each counts as a group of its own")
-    shares = SHARES if settings.roles == "four" else THREE_SHARES
-    roles = assign_roles(usable.files, usable.targets, groups, usable.labels, settings.seed, shares)
-    if settings.roles == "three":
-        roles = {"train": roles["train"], "search": roles["search"], "soup": roles["search"], "test": roles["test"]}
-    return Split(usable, store, rows, roles, groups, tuple(notes))
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The fused network on the CPU, its origin and its cost. dropped: what was over the limit once fused."""
-
-    soup: Soup
-    model: nn.Module
-    ancestor: Record
-    latency: LatencyEstimate | None
-    dropped: list[dict[str, str]]
-
-
-def _finish(trainer: Trainer, ranked: list[Record], profile: RunProfile, progress: StageProgress) -> Finished:
-    """Fuse the best ancestor's branches and time the result; over the limit, the next architecture's best is taken."""
-    dropped: list[dict[str, str]] = []
-    limit = trainer.settings.limit_ms
-    for ancestor in _best_of_each_architecture(ranked):
-        soup, model = fuse(trainer, ancestor, progress)
-        if limit is None:
-            return Finished(soup, model, ancestor, None, dropped)
-        name = ancestor.recipe["architecture"]
-        latency = profile.fused(name, trainer.admission.candidate(name).size, model)
-        if latency is not None and latency.p99_ms <= limit:
-            return Finished(soup, model, ancestor, latency, dropped)
-        shown = "not in the device profile" if latency is None else f"fused p99 {latency.p99_ms:.1f} ms"
-        dropped.append({"architecture": name, "reason": f"{shown}, limit {limit:.2f} ms"})
-    reasons = "; ".join(f"{entry['architecture']}: {entry['reason']}" for entry in dropped)
-    raise LimitError(f"no fused network holds {limit:.2f} ms a frame ({reasons})")
-
-
-def _best_of_each_architecture(ranked: list[Record]) -> list[Record]:
-    best: dict[str, Record] = {}
-    for record in ranked:
-        best.setdefault(record.recipe["architecture"], record)
-    return list(best.values())
-
-
-def _conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> dict[str, Any]:
-    """Fit the temperature on ``search``, refit, open ``test``, write the model, roles and predictions."""
-    settings, ancestor, model, device = trainer.settings, finished.ancestor, finished.model, torch.device("cpu")
-    candidate = trainer.admission.candidate(ancestor.recipe["architecture"])
-
-    def logits(role: str) -> NDArray[np.float32]:
-        return predict_logits(model, split.examples(role, candidate.size).images, device)
-
-    # Before the refit sees them: afterwards they would say nothing about unseen images.
-    held_out = {role: logits(role) for role in ("search", "soup")}
-    temperature = fit_temperature(held_out["search"], split.folder.targets[split.roles["search"]])
-    if settings.refit_epochs:
-        model = refit(trainer, ancestor, model)
-    held_out["test"] = logits("test")
-    scores = {role: _score(split, role, probabilities(held_out[role], temperature)) for role in HELD_OUT}
-    records = trainer.ledger.records()
-    metrics = {
-        "schema_version": SCHEMA_VERSION,
-        "labels": list(split.folder.labels),
-        "architecture": candidate.name,
-        "macs": candidate.macs,
-        "parameters": candidate.parameters,
-        "size": candidate.size,
-        "temperature": temperature,
-        "scores": {role: value.to_dict() for role, value in scores.items()},
-        "images_in_role": {role: len(chosen) for role, chosen in split.roles.items()},
-        "skipped": dict(split.store.skipped),
-        "notes": list(split.notes),
-        "admitted": [
-            {
-                "architecture": one.name,
-                "size": one.size,
-                "macs": one.macs,
-                "latency_ms": one.latency and _finite(one.latency),
-            }
-            for one in trainer.admission.candidates
-        ],
-        "excluded": [{"architecture": one.name, "reason": one.reason} for one in trainer.admission.excluded],
-        "ancestor": ancestor.name,
-        "soup": {
-            "ingredients": list(finished.soup.names),
-            "judge": settings.judge,
-            "loss": finished.soup.loss,
-            "steps": [vars(step) for step in finished.soup.steps],
-        },
-        "individuals": [{"name": record.name, **_plain(record)} for record in records],
-        "images_trained": sum(record.images for record in records),
-        "settings": settings.to_dict(),
-    }
-    write_roles(
-        out / ROLES_FILE,
-        {
-            role: tuple(split.folder.files[index] for index in rows)
-            for role, rows in split.roles.items()
-            if not (role == "soup" and settings.roles == "three")  # the same images as search's
-        },
-    )
-    write_atomic(out / PREDICTIONS_FILE, _predictions(split, probabilities(held_out["test"], temperature)))
-    trained = TrainedModel(
-        architecture=candidate.name,
-        labels=split.folder.labels,
-        preprocess=settings.preprocess(candidate.size),
-        temperature=temperature,
-        macs=candidate.macs,
-        parameters=candidate.parameters,
-        data=str(Path(settings.data).resolve()),
-        metrics=_summary(scores),
-        provenance={"seed": settings.seed, "data_fingerprint": Settings.load(out)[1], "genes": ancestor.genes},
-    )
-    trained.save(out, model.state_dict())
-    return metrics
-
-
-def _score(split: Split, role: str, rows: NDArray[np.float64]) -> Scores:
-    chosen = split.roles[role]
-    groups = [split.groups[index] for index in chosen]
-    return score(split.folder.targets[chosen], rows, groups=groups)
-
-
-def _summary(scores: Mapping[str, Scores]) -> dict[str, Any]:
-    """What goes into the bundle's manifest: the test's metrics, and the search's correlation beside them."""
-    test = scores["test"].to_dict()
-    kept = {name: value for name, value in test.items() if name not in ("per_class", "confusion_matrix")}
-    return {**kept, "role": "test", "search_mcc": scores["search"].to_dict()["mcc"]}
-
-
-def _predictions(split: Split, rows: NDArray[np.float64]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    labels = split.folder.labels
-    writer.writerow(["file", "truth", "predicted", *(f"p({label})" for label in labels)])
-    for index, row in zip(split.roles["test"], rows, strict=True):
-        truth, predicted = labels[split.folder.targets[index]], labels[int(row.argmax())]
-        writer.writerow([split.folder.files[index], truth, predicted, *(f"{value:.6f}" for value in row)])
-    return text.getvalue()
-
-
-def _plain(record: Record) -> dict[str, Any]:
-    nll = record.nll if np.isfinite(record.nll) else None
-    values = vars(replace(record, nll=0.0)) | {"nll": nll}
-    return {key: value for key, value in values.items() if key != "extra"}
-
-
-def _finite(estimate: LatencyEstimate) -> dict[str, float | None]:
-    """For JSON, which knows no infinity."""
-    return {name: value if np.isfinite(value) else None for name, value in asdict(estimate).items()}
+    return [settings.preprocess(size) for size in sorted(sizes | deploy)]

@@ -7,6 +7,7 @@ from gensoup.runtime.errors import GenSoupError
 from gensoup.train.breeding import FACTOR_STEPS, generation_zero, next_generation
 from gensoup.train.individual import Trainer
 from gensoup.train.ledger import Record
+from gensoup.train.tensorboard import write_events
 
 
 def evolve(trainer: Trainer, progress: StageProgress) -> list[Record]:
@@ -35,6 +36,7 @@ def evolve(trainer: Trainer, progress: StageProgress) -> list[Record]:
             raise GenSoupError(f"every individual of generation 0 failed; the first: {records[0].reason}")
         best = min([*last, *([best] if best else [])], key=lambda record: record.rank(settings.judge))
         _prune(trainer, generation, last)
+        write_events(ledger.run, _until(trainer, generation))
     complete = [record for record in ledger.records() if record.complete and record.place[0] == "search"]
     return sorted(complete, key=lambda record: record.rank(settings.judge))
 
@@ -55,10 +57,16 @@ def _prune(trainer: Trainer, generation: int, last: list[Record]) -> None:
     Later generations, there already when a run is resumed, are left alone.
     """
     judge = trainer.settings.judge
-    past = [one for one in trainer.ledger.records() if one.place[0] == "search" and one.place[1] <= generation]
+    past = _until(trainer, generation)
     best: dict[str, str] = {}
     for record in sorted(past, key=lambda one: one.rank(judge)):
         if record.complete:
             best.setdefault(record.recipe["architecture"], record.name)
     keep = {record.name for record in last} | set(best.values())
     trainer.ledger.remove_weights(record.name for record in past if record.name not in keep)
+
+
+def _until(trainer: Trainer, generation: int) -> list[Record]:
+    """Individuals of the search up to a generation; later ones are there already when a run is resumed."""
+    records = trainer.ledger.records()
+    return [one for one in records if one.place[0] == "search" and one.place[1] <= generation]
