@@ -86,8 +86,9 @@ def legend(axes: Axes, **options: Any) -> None:
 def limit_line(axes: Axes, value: float, text: str) -> None:
     """A vertical line in the limit's colour with its text at the foot."""
     axes.axvline(value, color=LIMIT_COLOUR, lw=1.2)
-    where = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-    axes.annotate(text, (value, 0.03), (-4, 0), color=LIMIT_COLOUR, ha="right", **where)
+    axes.annotate(
+        text, (value, 0.03), (-4, 0), ("data", "axes fraction"), "offset points", color=LIMIT_COLOUR, ha="right"
+    )
 
 
 def plain_power(value: float, _: object = None) -> str:

@@ -28,7 +28,7 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
                 axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour)
         else:
             bar = figure.colorbar(picture, ax=axes, shrink=0.6, label="share of the true class")
-            bar.outline.set_visible(False)  # type: ignore[operator]
+            bar.outline.set_visible(False)
         ticks, names = range(len(labels)), [_short(label) for label in labels]
         size = 9 if few else 7.5
         axes.set_xticks(ticks, names, rotation=40 if few else 60, ha="right", rotation_mode="anchor", fontsize=size)

@@ -125,7 +125,7 @@ def numbers_over_time(individuals: Sequence[Individual], names: Sequence[str]) -
         for axes in grid.flat[max(0, len(names) - 2) : len(names)]:
             axes.set_xlabel("generation")
         bar = figure.colorbar(points, ax=grid.ravel().tolist(), label="MCC on search", aspect=30)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         return svg(figure, "Values of " + ", ".join(names) + " by generation")
 
 

@@ -10,9 +10,8 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.exceptions import ExperimentalWarning
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import create_trial
 from scipy.stats import rankdata
 
 TOP_SHARE = 0.25
@@ -56,18 +55,12 @@ def importance(individuals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     distributions = _distributions(scored)
     if not distributions:
         return outcome | {"reason": "all individuals have the same genes"}
-    params = [{name: _value(one, name) for name in distributions} for one in scored]
-    trials = [
-        create_trial(params=values, distributions=distributions, value=float(value))
-        for values, value in zip(params, standing, strict=True)
-    ]
-    found = _divergences(trials)
+    study = _study(scored, distributions)
+    found = _divergences(study, standing)
     generator = np.random.default_rng(0)
     shuffled: dict[str, list[float]] = {name: [] for name in distributions}
     for _ in range(SHUFFLES):
-        for trial, value in zip(trials, _shuffled(standing, places, generator), strict=True):
-            trial.value = float(value)
-        for name, value in _divergences(trials).items():
+        for name, value in _divergences(study, _shuffled(standing, places, generator)).items():
             shuffled[name].append(value)
     genes = [
         {
@@ -76,9 +69,9 @@ def importance(individuals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "chance": float(np.quantile(shuffled[name], CHANCE_QUANTILE)),
             "p": (1 + sum(other >= value for other in shuffled[name])) / (1 + SHUFFLES),
         }
-        for name, value in found.items()
+        for name, value in sorted(found.items(), key=lambda item: (-item[1], item[0]))
     ]
-    return outcome | {"genes": sorted(genes, key=lambda gene: (-gene["value"], gene["name"]))}
+    return outcome | {"genes": genes}
 
 
 def _standing(mcc: NDArray[np.float64], places: list[NDArray[np.int64]]) -> NDArray[np.float64]:
@@ -118,11 +111,22 @@ def _distributions(scored: Sequence[Mapping[str, Any]]) -> dict[str, BaseDistrib
     return found
 
 
-def _divergences(trials: list[FrozenTrial]) -> dict[str, float]:
+def _study(scored: Sequence[Mapping[str, Any]], distributions: dict[str, BaseDistribution]) -> optuna.Study:
+    """The individuals as trials, in their order."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="maximize")
-    study.add_trials(trials)
+    study = optuna.create_study()
+    for one in scored:
+        params = {name: _value(one, name) for name in distributions}
+        study.add_trial(create_trial(params=params, distributions=distributions, value=0.0))
+    return study
+
+
+def _divergences(study: optuna.Study, standing: NDArray[np.float64]) -> dict[str, float]:
+    """By gene; standing: how good each trial is, by its number."""
     evaluator = PedAnovaImportanceEvaluator(target_quantile=TOP_SHARE)
-    with warnings.catch_warnings():  # that ``normalize`` may change some day
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return dict(get_param_importances(study, evaluator=evaluator, normalize=False))
+    with warnings.catch_warnings():  # ``normalize`` is new, and a target is taken to be the lower the better: it is
+        warnings.simplefilter("ignore")
+        found = get_param_importances(
+            study, evaluator=evaluator, target=lambda trial: -float(standing[trial.number]), normalize=False
+        )
+    return dict(found)
