@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gensoup.train.astrocytes import Astrocytes, AstrocyteCounts, AstrocyteSettings
 from gensoup.train.augment import augmented
 from gensoup.train.genes import Recipe
 from gensoup.train.losses import LOSSES
@@ -40,10 +42,14 @@ class Examples:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a training left behind. averaged: the exponential average of the weights, where asked for."""
+    """What a training left behind. averaged: the exponential average of the weights, where asked for.
+
+    astrocytes: what they did, where there were any.
+    """
 
     images: int
     averaged: Mapping[str, Tensor] | None
+    astrocytes: AstrocyteCounts | None = None
 
 
 def train(
@@ -57,12 +63,14 @@ def train(
     device: torch.device,
     anneal: bool = False,
     average: bool = False,
+    astrocytes: AstrocyteSettings | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Lesson:
     """Train ``model`` in place for ``epochs`` passes (fractions allowed) over ``examples``.
 
     anneal: cosine to zero instead of a constant learning rate, both after a warm-up. average: keep an exponential
-    average of the weights over about the last fifth of the steps. All randomness comes from ``seed``.
+    average of the weights over about the last fifth of the steps. astrocytes: scale active and silent filters while it
+    trains; None does not. All randomness comes from ``seed``.
     Raises DivergedError when the loss is no number.
     """
     torch.manual_seed(seed)  # dropout and stochastic depth draw from the global generator
@@ -73,22 +81,32 @@ def train(
     optimizer = OPTIMIZERS[recipe.optimizer].build(model.parameters(), recipe.learning_rate, recipe.weight_decay)
     averager = _Averager(model, steps) if average else None
     model.train().to(memory_format=torch.channels_last)
-    for step, (planes, targets) in enumerate(_batches(examples, recipe, steps, batch_size, generator, device)):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * _schedule(step, steps, anneal)
-        loss = loss_of(model(planes), targets)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise DivergedError(f"the loss became {value} at step {step + 1} of {steps}")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
-        optimizer.step()
-        if averager is not None:
-            averager.update(model)
-        if on_step is not None:
-            on_step(step + 1, steps)
-    return Lesson(steps * batch_size, averager.weights if averager is not None else None)
+    watched: contextlib.AbstractContextManager[Astrocytes | None] = contextlib.nullcontext()
+    if astrocytes is not None:
+        watched = astrocytes.attach(model, seed)
+    with watched as glia:
+        for step, (planes, targets) in enumerate(_batches(examples, recipe, steps, batch_size, generator, device)):
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * _schedule(step, steps, anneal)
+            loss = loss_of(model(planes), targets)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise DivergedError(f"the loss became {value} at step {step + 1} of {steps}")
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
+            optimizer.step()
+            if glia is not None:
+                glia.step()
+            if averager is not None:
+                averager.update(model)
+            if on_step is not None:
+                on_step(step + 1, steps)
+    return Lesson(
+        steps * batch_size,
+        averager.weights if averager is not None else None,
+        glia.counts() if glia is not None else None,
+    )
 
 
 def _batches(
