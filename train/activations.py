@@ -55,7 +55,7 @@ def stage_layers(model: nn.Module, image: NDArray[np.uint8]) -> dict[str, tuple[
     Among modules of one resolution the outermost are taken, for the first block of the next stage begins there too.
     Resolution 1 × 1 (squeeze and excitation, pooled features) is none, unless there is no other.
     """
-    shapes = {name: shape for name, shape in _shapes(model, image, maps=True).items() if name}
+    shapes = _shapes(model, image, maps=True)
     by_grid: dict[tuple[int, int], list[str]] = {}
     for name, (_, height, width) in shapes.items():
         by_grid.setdefault((height, width), []).append(name)
@@ -117,7 +117,7 @@ def _shapes(model: nn.Module, image: NDArray[np.uint8], maps: bool = False) -> d
             shapes.pop(name, None)
             shapes[name] = (channels, height, width)
 
-    handles = [module.register_forward_hook(partial(note, name)) for name, module in model.named_modules()]
+    handles = [module.register_forward_hook(partial(note, name)) for name, module in model.named_modules() if name]
     try:
         _pass(model, image)
     finally:

@@ -1,4 +1,4 @@
-"""Artificial astrocytes: while a network trains, filters that stay active are scaled, and silent ones by another factor.
+"""Artificial astrocytes: while a network trains, they strengthen filters that stay active and weaken silent ones.
 
 Algorithm 3. A filter is an output channel of a convolution (grouped and depthwise ones too) or an output unit of a
 linear layer. Each training step is an iteration; it gives every filter f one value in [-1, 1] from its outputs
@@ -8,9 +8,9 @@ a[n, f, p] over the images n of the batch and the positions p:
     mean     tanh(mean_{n, p} a[n, f, p])
 
 "Global maximum" of the thesis is read as global max pooling, which leaves one value a filter; dividing by the layer's
-largest value instead would turn the signs around in a layer of silent filters. A sum over a batch, and of it the largest
-of many positions, is nearly always +1, so the thesis' form strengthens nearly every filter; ``mean``, the default,
-tells them apart. Counters add the values up over ``iterations`` steps. Filters whose counter then lies beyond
+largest value instead would turn the signs around in a layer of silent filters. A sum over a batch, and of that the
+largest of many positions, is nearly always +1, so the thesis' form strengthens nearly every filter; ``mean``, the
+default, tells them apart. Counters add the values up over ``iterations`` steps. Filters whose counter then lies beyond
 ``threshold`` have their weights multiplied by ``strong``, below ``-threshold`` by ``weak``, and all counters start
 again. Weights alone, as the algorithm says: the bias stays.
 

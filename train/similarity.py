@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import linalg
 from torch import nn
@@ -54,6 +53,12 @@ class Comparison:
     paired: bool
     layers: tuple[LayerSimilarity, ...]
 
+    @property
+    def mean(self) -> float | None:
+        """The mean over all that could be compared, None where nothing could."""
+        known = [one.similarity for one in self.layers if one.similarity is not None]
+        return sum(known) / len(known) if known else None
+
 
 def pwcca(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
     """Projection-weighted canonical correlation in [0, 1] of activations x [N, C1] and y [N, C2] of the same N samples.
@@ -65,9 +70,8 @@ def pwcca(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
     other, parts that have no partner would be left out of the mean.
 
     Invariant to shifts, permutations and one common scale of each; on the side that gives no weights, to every
-    invertible linear map. Raises ValueError for shapes that do not fit, values that are not finite, fewer samples than
-    ten a channel are needed to mean anything but N ≥ C1 + C2 at least (below, the result is 1 for any data), or
-    constant activations.
+    invertible linear map. Take ten samples a channel or more; raises ValueError for fewer than C1 + C2 (from there down
+    the result nears 1 for any data), shapes that do not fit, values that are not finite and constant activations.
     """
     first, second = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if first.ndim != 2 or second.ndim != 2 or len(first) != len(second):
@@ -252,8 +256,6 @@ class _Basis:
 
 def _similarity(x: _Basis, y: _Basis) -> float:
     p, correlations, qt = linalg.svd(x.directions.T @ y.directions, full_matrices=False, check_finite=False)
-    if x.rank <= y.rank:
-        weights = np.abs(p.T @ x.loadings).sum(1)
-    else:
-        weights = np.abs(qt @ y.loadings).sum(1)
+    variables_in_channels = p.T @ x.loadings if x.rank <= y.rank else qt @ y.loadings
+    weights = np.abs(variables_in_channels).sum(1)
     return float(np.clip(correlations, 0, 1) @ weights / weights.sum())
