@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gensoup.train.astrocytes import Astrocytes, AstrocyteCounts, AstrocyteSettings
+from gensoup.train.astrocytes import AstrocyteCounts, Astrocytes, AstrocyteSettings
 from gensoup.train.augment import augmented
 from gensoup.train.genes import Recipe
 from gensoup.train.losses import LOSSES
