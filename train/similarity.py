@@ -19,7 +19,7 @@ from gensoup.train.activations import Cells, common_grid, layer_activations, mai
 Floats = NDArray[np.float64]
 
 # Unrelated activations correlate too when samples are few: canonical variables are fitted. At ten samples a channel
-# two independent layers of equal width still reach about .4, which is why the chance level is given beside.
+# independent Gaussians of equal width still reach .27, at fifty .12; so the chance level is given beside.
 ROWS_PER_CHANNEL_NEEDED = 10
 ROWS_PER_CHANNEL = 12
 LEAST_ROWS = 2_000
@@ -145,19 +145,23 @@ def _paired(
     rng: np.random.Generator,
     report: Report,
 ) -> list[LayerSimilarity]:
-    cells = {}
+    cells, found = {}, {}
     for name in shapes_a:
         shapes = shapes_a[name], shapes_b[name]
-        cells[name] = _draw(len(images_a), common_grid(shapes), max(shape[0] for shape in shapes), rng)
-    found: list[LayerSimilarity] = []
+        channels = shapes[0][0], shapes[1][0]
+        drawn = _draw(len(images_a), common_grid(shapes), max(channels), rng)
+        if _too_few(drawn, channels):
+            found[name] = _left_out(name, name, drawn, channels)
+        else:
+            cells[name] = drawn
     for names in _portions(cells, shapes_a, shapes_b):
         wanted = {name: cells[name] for name in names}
         of_a, of_b = layer_activations(model_a, images_a, wanted), layer_activations(model_b, images_b, wanted)
         for name in names:
             # One layer's bases at a time: they are as large as the activations.
-            found.append(_compared(name, name, _Basis.of(of_a.pop(name)), _Basis.of(of_b.pop(name)), rng))
-            report(len(found), len(cells))
-    return found
+            found[name] = _compared(name, name, _Basis.of(of_a.pop(name)), _Basis.of(of_b.pop(name)), rng)
+            report(len(found), len(shapes_a))
+    return [found[name] for name in shapes_a]
 
 
 def _crossed(
@@ -172,15 +176,23 @@ def _crossed(
 ) -> list[LayerSimilarity]:
     """Every stage of A with every stage of B, at the same cells of the coarsest grid of all."""
     shapes = [*shapes_a.values(), *shapes_b.values()]
-    cells = _draw(len(images_a), common_grid(shapes), max(shape[0] for shape in shapes), rng)
-    of_a = layer_activations(model_a, images_a, dict.fromkeys(shapes_a, cells))
-    of_b = layer_activations(model_b, images_b, dict.fromkeys(shapes_b, cells))
-    bases_b = {name: _Basis.of(of_b.pop(name)) for name in shapes_b}
+    drawn = _draw(len(images_a), common_grid(shapes), max(shape[0] for shape in shapes), rng)
+    enough_a, enough_b = (
+        [name for name, shape in shapes.items() if not _too_few(drawn, (shape[0], shape[0]))]
+        for shapes in (shapes_a, shapes_b)
+    )
+    of_a = layer_activations(model_a, images_a, dict.fromkeys(enough_a, drawn))
+    of_b = layer_activations(model_b, images_b, dict.fromkeys(enough_b, drawn))
+    bases_b = {name: _Basis.of(of_b.pop(name)) for name in enough_b}
     found: list[LayerSimilarity] = []
     for name_a in shapes_a:
-        basis = _Basis.of(of_a.pop(name_a))
-        for name_b, other in bases_b.items():
-            found.append(_compared(name_a, name_b, basis, other, rng))
+        basis_a = _Basis.of(of_a.pop(name_a)) if name_a in of_a else None
+        for name_b in shapes_b:
+            basis_b = bases_b.get(name_b)
+            if basis_a is None or basis_b is None:
+                found.append(_left_out(name_a, name_b, drawn, (shapes_a[name_a][0], shapes_b[name_b][0])))
+            else:
+                found.append(_compared(name_a, name_b, basis_a, basis_b, rng))
             report(len(found), len(shapes_a) * len(shapes_b))
     return found
 
@@ -193,11 +205,11 @@ def _draw(images: int, grid: tuple[int, int], channels: int, rng: np.random.Gene
 
 def _portions(cells: dict[str, Cells], shapes_a: Shapes, shapes_b: Shapes) -> list[list[str]]:
     """Layers in portions whose activations fit into memory; the networks run once for each."""
-    portions: list[list[str]] = [[]]
+    portions: list[list[str]] = []
     held = 0
     for name, drawn in cells.items():
         size = 4 * len(drawn.rows) * (shapes_a[name][0] + shapes_b[name][0])
-        if portions[-1] and held + size > BYTES_AT_ONCE:
+        if not portions or held + size > BYTES_AT_ONCE:
             portions.append([])
             held = 0
         portions[-1].append(name)
@@ -205,13 +217,20 @@ def _portions(cells: dict[str, Cells], shapes_a: Shapes, shapes_b: Shapes) -> li
     return portions
 
 
+def _too_few(drawn: Cells, channels: tuple[int, int]) -> bool:
+    return len(drawn.rows) < ROWS_PER_CHANNEL_NEEDED * max(channels)
+
+
+def _left_out(name_a: str, name_b: str, drawn: Cells, channels: tuple[int, int]) -> LayerSimilarity:
+    rows, needed = len(drawn.rows), ROWS_PER_CHANNEL_NEEDED * max(channels)
+    reason = f"{rows:,} samples, {needed:,} needed: give more images"
+    return LayerSimilarity(name_a, name_b, channels, rows, None, None, reason)
+
+
 def _compared(name_a: str, name_b: str, a: _Basis, b: _Basis, rng: np.random.Generator) -> LayerSimilarity:
     rows, channels = len(a.directions), (a.channels, b.channels)
-    needed = ROWS_PER_CHANNEL_NEEDED * max(channels)
     reason = None
-    if rows < needed:
-        reason = f"{rows} samples, {needed} needed: give more images"
-    elif not (a.finite and b.finite):
+    if not (a.finite and b.finite):
         reason = "activations are not finite"
     elif min(a.rank, b.rank) == 0:
         reason = "activations are constant"

@@ -98,7 +98,8 @@ def _read(
         if len(frames[0]) == wanted:
             break
     if not frames[0]:
-        raise DataError(f"{folder.path}: no image in it can be read, the first: {next(iter(skipped.items()))}")
+        file, reason = next(iter(skipped.items()))
+        raise DataError(f"{folder.path}: no image in it can be read ({file}: {reason}), check the folder")
     return (np.stack(frames[0]), np.stack(frames[1])), skipped
 
 
@@ -127,11 +128,11 @@ def _show(
     console.print(table)
     if comparison.paired and comparison.mean is not None:
         console.print(f"mean over layers: {comparison.mean:.3f}", highlight=False)
-    lines = dict.fromkeys(
-        f"— {one.layer_a if comparison.paired else f'{one.layer_a} × {one.layer_b}'}: {one.reason}"
-        for one in comparison.layers
-        if one.reason
-    )
+    left_out: dict[str, list[str]] = {}
+    for one in comparison.layers:
+        if one.reason:
+            left_out.setdefault(one.reason, []).append(one.layer_a)
+    lines = [f"— {', '.join(names) + ': ' if comparison.paired else ''}{why}" for why, names in left_out.items()]
     for line in [*lines, *(f"skipped {file}: {reason}" for file, reason in skipped.items())]:
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
