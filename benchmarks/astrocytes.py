@@ -216,7 +216,12 @@ def _chosen(examples: Examples, rows: NDArray[np.int64]) -> Examples:
 def _report(results: dict[str, list[dict[str, Any]]], settings: dict[str, Any]) -> list[str]:
     """A table in Markdown."""
     count = len(results["with"])
-    lines = [", ".join(f"{name} {value}" for name, value in settings.items() if name not in ("data", "test")), ""]
+    shown = {**settings, "weights_dir": "random" if settings["weights_dir"] is None else "ImageNet"}
+    names = {"weights_dir": "initial weights"}
+    lines = [
+        ", ".join(f"{names.get(name, name)} {value}" for name, value in shown.items() if name not in ("data", "test")),
+        "",
+    ]
     lines += [
         "| kind | MCC, mean of seeds | each seed | filters strengthened, weakened | failed |",
         "|---|---|---|---|---|",

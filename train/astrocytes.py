@@ -167,7 +167,7 @@ class Astrocytes:
     def step(self) -> None:
         """End an iteration; at the end of a round of them, scale the weights and start the counters again.
 
-        Nothing is read back from the device: the host never waits for it.
+        Nothing is read back from the device, so the host does not wait for it.
         """
         self._steps += 1
         for layer in self._layers:
