@@ -192,9 +192,9 @@ class _Journal:
             return
         try:
             values = json.loads(self._path.read_text(encoding="utf-8"))
-            before, version = values["identity"], int(values["schema_version"])
+            before, version = dict(values["identity"]), int(values["schema_version"])
             trials = [_from_dict(one) for one in values["trials"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             line = (str(error).splitlines() or [type(error).__name__])[0]
             raise GenSoupError(f"{self._path}: cannot be read ({line}); name a new folder") from error
         if version > SCHEMA_VERSION:

@@ -106,9 +106,9 @@ def compare_activations(
     are compared layer by layer: all of them, or the modules named in ``layers``. Any others are compared stage by
     stage, every stage of A with every one of B; a stage's output is the last at its resolution, and ``layers`` must be
     None. Where grids differ the finer one is averaged over areas, so that cells correspond. Of all cells of all images
-    at least ten a channel are drawn by ``seed``; a layer with fewer is left out, with the reason. Convolutions are taken
-    in front of batch norm and activation, so a first one with as many channels as its patch has values gives 1 whatever
-    its weights: both span the same patches.
+    at least ten a channel are drawn by ``seed``; a layer with fewer is left out, with the reason. Convolutions are
+    taken in front of batch norm and activation, so a first one with as many channels as its patch has values gives 1
+    whatever its weights: both span the same patches.
 
     images_b: the same images as B wants them, where its input size is another. Both networks are left in eval mode.
     Raises ValueError for layers that are not there or images that do not match.
