@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from gensoup.export.architectures import initial_model
 from gensoup.runtime.errors import GenSoupError
+from gensoup.train.astrocytes import AstrocyteFactors, AstrocyteSettings
 from gensoup.train.breeding import Plan, torch_seed
 from gensoup.train.constraint import Admission
 from gensoup.train.genes import Alphabet, Recipe
@@ -95,7 +96,15 @@ class Trainer:
             gradient_norm=self.settings.gradient_norm,
             mixing=self.settings.mixing,
             average=averaged,
+            astrocytes=self._astrocytes(self.alphabet.decode(plan.genes)),
         )
+
+    def _astrocytes(self, recipe: Recipe) -> AstrocyteSettings | None:
+        factors = AstrocyteFactors(recipe.strong, recipe.weak)
+        if factors.neutral or self.settings.astrocyte_counters == "off":
+            return None
+        shuffled = self.settings.astrocyte_counters == "shuffled"
+        return AstrocyteSettings(factors, self.settings.astrocyte_form, shuffled=shuffled)  # type: ignore[arg-type]
 
     def _attempt(
         self, plan: Plan, size: int, course: Course, on_step: Callable[[int, int], None] | None = None
@@ -120,6 +129,8 @@ class Trainer:
                 images += self.repair(model, scored)
                 weights[AVERAGE_SUFFIX] = model.state_dict()
             outcome = {"mcc": fitness.mcc, "nll": fitness.nll, "temperature": fitness.temperature}
+            if lesson.astrocytes is not None:
+                outcome["extra"] = {"astrocytes": asdict(lesson.astrocytes)}
             if fitness.nll == float("inf"):
                 raise DivergedError("its outputs are no numbers", 0)
         except GenSoupError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gensoup.train.astrocytes import AstrocyteCounts, Astrocytes, AstrocyteSettings
 from gensoup.train.augment import augmented
 from gensoup.train.genes import Recipe
 from gensoup.train.losses import LOSSES
@@ -67,7 +69,7 @@ class Course:
 
     epochs: passes over the examples, fractions allowed. gradient_norm: gradients are clipped to it, 0: never. mixing:
     whether augmentation mixes images. average: keep an exponential average of the weights over about the last fifth of
-    the steps.
+    the steps. astrocytes: scale active and silent filters meanwhile; None does not.
     """
 
     epochs: float
@@ -77,15 +79,17 @@ class Course:
     gradient_norm: float = 5.0
     mixing: bool = True
     average: bool = False
+    astrocytes: AstrocyteSettings | None = None
 
 
 @dataclass(frozen=True)
 class Lesson:
     """What a training left behind. images: passes through the network, repeated ones too. averaged: the exponential
-    average of the weights, where asked for."""
+    average of the weights, where asked for. astrocytes: what they did, where there were any."""
 
     images: int
     averaged: Mapping[str, Tensor] | None
+    astrocytes: AstrocyteCounts | None = None
 
 
 def train(
@@ -111,31 +115,37 @@ def train(
     averager = _Averager(model, steps) if course.average else None
     evaluations = 0
     model.train().to(memory_format=layout)
-    batches = _batches(examples, recipe, course, steps, batch_size, device, layout)
-    for step, (planes, targets) in enumerate(batches):
+    watched: contextlib.AbstractContextManager[Astrocytes | None] = contextlib.nullcontext()
+    if course.astrocytes is not None:
+        watched = course.astrocytes.attach(model, course.seed)
+    with watched as glia:
+        for step, (planes, targets) in enumerate(_batches(examples, recipe, course, steps, batch_size, device, layout)):
 
-        def evaluate(planes: Tensor = planes, targets: Tensor = targets, step: int = step) -> float:
-            nonlocal evaluations
-            evaluations += 1
-            optimizer.zero_grad(set_to_none=True)
-            loss = loss_of(model(planes), targets)
-            value = loss.item()
-            if not math.isfinite(value):
-                message = f"the loss became {value} at step {step + 1} of {steps}"
-                raise DivergedError(message, evaluations * batch_size)
-            loss.backward()
-            if course.gradient_norm:
-                nn.utils.clip_grad_norm_(model.parameters(), course.gradient_norm)
-            return value
+            def evaluate(planes: Tensor = planes, targets: Tensor = targets, step: int = step) -> float:
+                nonlocal evaluations
+                evaluations += 1
+                optimizer.zero_grad(set_to_none=True)
+                loss = loss_of(model(planes), targets)
+                value = loss.item()
+                if not math.isfinite(value):
+                    message = f"the loss became {value} at step {step + 1} of {steps}"
+                    raise DivergedError(message, evaluations * batch_size)
+                loss.backward()
+                if course.gradient_norm:
+                    nn.utils.clip_grad_norm_(model.parameters(), course.gradient_norm)
+                return value
 
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * course.schedule.rate(step, steps)
-        optimizer.step(evaluate)
-        if averager is not None:
-            averager.update(model)
-        if on_step is not None:
-            on_step(step + 1, steps)
-    return Lesson(evaluations * batch_size, averager.weights if averager is not None else None)
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * course.schedule.rate(step, steps)
+            optimizer.step(evaluate)
+            if glia is not None:
+                glia.step()
+            if averager is not None:
+                averager.update(model)
+            if on_step is not None:
+                on_step(step + 1, steps)
+        counts = None if glia is None else glia.counts()
+    return Lesson(evaluations * batch_size, averager.weights if averager is not None else None, counts)
 
 
 def _batches(

@@ -37,7 +37,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": ("constant", "cosine"),
     "branch_from": ("ancestor", "initial"),
     "astrocyte_form": ("mean", "thesis"),
-    "astrocyte_counters": ("own", "shuffled"),
+    "astrocyte_counters": ("own", "shuffled", "off"),
 }
 # The least that each number may be, and whether that itself is allowed.
 LEAST: dict[str, tuple[float, bool]] = {
@@ -86,7 +86,7 @@ class Settings:
     multiples of ``size_step``. inherit: weights are the best of parents and midpoint, the parents' weighted average, or
     nobody's. judge: what breaks ties and accepts a fusion. score_size: whether scored at the deploy size or as trained.
     crossover_rate; mutation_sigma: of a step of each number; redraw: chance of a uniform redraw by gene.
-    schedule: of the learning rate over all generations. warm_up: share of an individual's steps. gradient_norm: what
+    astrocyte_counters: ``shuffled`` and ``off`` are an ablation's controls. schedule: of the learning rate over all generations. warm_up: share of an individual's steps. gradient_norm: what
     gradients are clipped to, 0 for never.
 
     Finish. branches: continuations of the best at deploy size, learning rate annealed to zero, from its weights or the
