@@ -76,10 +76,12 @@ def train_command(
     ] = None,
 ) -> None:
     """Search for a small network under a hard limit and fuse what was found."""
+    from gensoup.runtime.errors import MissingDependencyError, UsageError, WriteError
+
+    _check_paths(data, out, config, weights_dir, resume)
     from rich.console import Console
 
     from gensoup.runtime.console import stage_bars
-    from gensoup.runtime.errors import MissingDependencyError, UsageError
 
     try:
         from gensoup.train.genes import ASTROCYTE_SCALE
@@ -90,8 +92,6 @@ def train_command(
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or "torch", "train") from error
 
-    if weights_dir is not None and not weights_dir.is_dir():
-        raise UsageError(f"--weights-dir {weights_dir}: no such folder")
     named: dict[str, Any] = {
         "sizes": None if size is None else _sizes(size),
         "seed": seed,
@@ -119,9 +119,13 @@ def train_command(
         settings = compose(str(data), preset, config, options)
     if device_profile is not None and settings.limit_ms is None:
         raise UsageError("--device-profile: give --min-fps or --max-latency-ms too, what the device must hold")
-    with stage_bars() as progress:
-        metrics = train_run(settings, out, resume=resume, profile=device_profile, progress=progress)
-    report = write_report(out)
+    try:
+        with stage_bars() as progress:
+            metrics = train_run(settings, out, resume=resume, profile=device_profile, progress=progress)
+        report = write_report(out)
+    except WriteError as error:
+        begun = (out / CONFIG_FILE).exists()
+        raise WriteError(f"{error}; {'--resume goes on' if begun else 'then call it again'}") from error
     if json is not None:
         from gensoup.runtime.files import write_atomic
 
@@ -184,6 +188,20 @@ def result_table(metrics: dict[str, Any]) -> Any:
         table.add_row("probed, a whole frame", text)
     table.add_row("images trained", f"{metrics['images_trained']:,} in {metrics['seconds']:.0f} s")
     return table
+
+
+def _check_paths(data: Path, out: Path, config: Path | None, weights_dir: Path | None, resume: bool) -> None:
+    """Refuse what is wrong at a glance before PyTorch is imported, which takes seconds."""
+    from gensoup.bench.dataset import LabelledFolder
+    from gensoup.runtime.errors import UsageError
+    from gensoup.train.run_folder import check_out
+
+    if weights_dir is not None and not weights_dir.is_dir():
+        raise UsageError(f"--weights-dir {weights_dir}: no such folder")
+    if config is not None and not config.exists():
+        raise UsageError(f"--config {config}: no such file or run folder")
+    check_out(out, resume)
+    LabelledFolder.open(data)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
