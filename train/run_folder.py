@@ -60,8 +60,6 @@ def _lock(descriptor: int, out: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise UsageError(
-            f"--out {out}: another process trains there; wait for it or name another folder"
-        ) from error
+        raise UsageError(f"--out {out}: another process trains there; wait for it or name another folder") from error
     except OSError:  # file systems that cannot lock a folder, some network ones
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import random
@@ -33,13 +32,21 @@ from gensoup.train.run_folder import CACHE, CONFIG_FILE
 from gensoup.train.tensorboard import FOLDER as EVENTS
 
 ERROR, KILLED = 70, -signal.SIGKILL
-KILLS, WRITE_KILLS = 20, 12
+KILLS, WRITE_KILLS = 20, 8
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-TINY = [
-    *("--size", "32", "--architectures", "shufflenet_v2_x0_5", "--init", "random", "--generations", "2"),
-    *("--population", "3", "--epochs", "1", "--branch-epochs", "1", "--refit-epochs", "1", "--batch-size", "16"),
-    *("--threads", "1"),
-]
+CONFIG = "tiny.yaml"
+TINY = """
+sizes: 32
+architectures: shufflenet_v2_x0_5
+init: random
+generations: 2
+population: 2
+branches: 2
+branch_epochs: 1
+refit_epochs: 1
+batch_size: 16
+threads: 1
+"""
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux: forks, mounts, /proc")
 
@@ -94,7 +101,9 @@ def forked() -> Iterator[ForkServer]:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory, make_shapes: Callable[..., Path]) -> Path:
-    return make_shapes(tmp_path_factory.mktemp("images") / "shapes", per_class=20)
+    folder = tmp_path_factory.mktemp("images")
+    (folder / CONFIG).write_text(TINY, encoding="utf-8")
+    return make_shapes(folder / "shapes", per_class=20)
 
 
 @pytest.fixture(scope="module")
@@ -103,14 +112,15 @@ def whole(forked: ForkServer, images: Path, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("whole")
     run = folder / "run"
     started = time.monotonic()
-    status, count = forked(["train", images, "--out", run, *TINY], folder / "log", at={"folder": str(run)})
+    status, count = forked(arguments(images, run), folder / "log", at={"folder": str(run)})
     assert status == 0, (folder / "log").read_text(encoding="utf-8")
     return run, time.monotonic() - started, count
 
 
 def arguments(images: Path, run: Path) -> list[Any]:
     """``gensoup train``, going on with the run if it has begun."""
-    return ["train", images, "--out", run, *TINY, *(["--resume"] if (run / CONFIG_FILE).exists() else [])]
+    options = ["--config", images.parent / CONFIG, *(["--resume"] if (run / CONFIG_FILE).exists() else [])]
+    return ["train", images, "--out", run, *options]
 
 
 def without_times(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -167,7 +177,7 @@ def assert_same(run: Path, whole: Path) -> None:
 def test_killed_at_random_instants_it_ends_in_the_same_bytes(
     forked: ForkServer, whole: tuple[Path, float, int], images: Path, tmp_path: Path
 ) -> None:
-    """Chains of kills: each process of a chain lives up to a third of an uninterrupted run, then the next goes on."""
+    """Chains of kills: the first process of a chain dies anywhere in the run, those that go on with it sooner."""
     done, seconds, _ = whole
     instants = random.Random(0)
     kills = chain = 0
@@ -175,7 +185,6 @@ def test_killed_at_random_instants_it_ends_in_the_same_bytes(
         run, status, chain = tmp_path / f"run{chain}", KILLED, chain + 1
         first = True
         while status == KILLED:
-            # The first of a chain dies anywhere in the run; a start over and over again would never get anywhere.
             life = instants.uniform(0, seconds if first else seconds / 2) if kills < KILLS else None
             status, _ = forked(arguments(images, run), tmp_path / "log", after=life)
             kills, first = kills + (status == KILLED), False
@@ -191,7 +200,7 @@ def test_killed_before_random_writes_it_ends_in_the_same_bytes(
 ) -> None:
     """A write takes too short a time for a clock to hit: these processes die before the N-th change of a file."""
     done, _, count = whole
-    assert count > 100
+    assert count > 80
     writes = sorted(random.Random(1).sample(range(1, count + 1), WRITE_KILLS))
     run = tmp_path / "run"
     # Every process of the chain sets up the run first, so each write is counted from its own process' start.
@@ -232,11 +241,11 @@ def test_the_command_line_itself_killed_twice(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, 16 MB."""
+    """A file system of its own, 24 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk], capture_output=True, check=False
     )
     if not mounted or mounted.returncode:
         pytest.skip("mounting a small disk needs the superuser")
@@ -281,8 +290,8 @@ def test_a_full_disk_is_one_line_at_every_write_and_the_run_goes_on_when_there_i
         assert not (run / CACHE).exists()
         filler.unlink()
         kept = len(list((run / FOLDER).glob("*.safetensors"))) if (run / FOLDER).exists() else 0
-        assert kept >= min(finished, 2), pattern
-        finished = kept
+        assert kept >= finished, pattern  # what was finished is not lost
+        finished = min(kept, 2)  # but to pruning, later
     assert forked(arguments(images, run), log) == (0, 0)
     assert_same(run, done)
 
@@ -301,6 +310,7 @@ def test_a_disk_that_cannot_be_written_is_one_line(
         assert "Read-only file system" in line and str(out) in line and "check its permissions" in line, line
 
 
+@pytest.mark.slow
 def test_two_processes_never_share_a_run_folder(
     forked: ForkServer, whole: tuple[Path, float, int], images: Path, tmp_path: Path
 ) -> None:
@@ -311,8 +321,3 @@ def test_two_processes_never_share_a_run_folder(
         status, _ = forked(arguments(images, run), tmp_path / "log")
     assert status == 64 and "another process trains there" in complaint(tmp_path / "log")
     assert forked(arguments(images, run), tmp_path / "log")[0] == 0
-
-
-def test_predictions_are_whole(whole: tuple[Path, float, int]) -> None:
-    with (whole[0] / PREDICTIONS_FILE).open(encoding="utf-8", newline="") as file:
-        assert len(list(csv.DictReader(file))) > 0
