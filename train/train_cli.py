@@ -78,6 +78,7 @@ def train_command(
     """Search for a small network under a hard limit and fuse what was found."""
     from gensoup.runtime.errors import MissingDependencyError, UsageError, WriteError
 
+    sizes = None if size is None else _sizes(size)
     _check_paths(data, out, config, weights_dir, resume)
     from rich.console import Console
 
@@ -93,7 +94,7 @@ def train_command(
         raise MissingDependencyError(error.name or "torch", "train") from error
 
     named: dict[str, Any] = {
-        "sizes": None if size is None else _sizes(size),
+        "sizes": sizes,
         "seed": seed,
         "architectures": _names(architectures),
         "losses": _names(losses),

@@ -17,10 +17,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import alembic.command
-import fvcore.nn
-import matplotlib.pyplot
-import optuna.storages
 import sqlalchemy.dialects.sqlite  # noqa: F401  imported here so that no copy has to
 
 import gensoup.train.report

@@ -146,8 +146,8 @@ def test_no_room_at_the_commit_is_one_line_and_the_individual_is_not_there(tmp_p
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         with pytest.raises(WriteError, match=r"study\.db: cannot be written \(.*\); free some space there") as error:
-            for number in range(1, 200):
-                ledger.add(record(number, extra={"note": "x" * 5000}), {})
+            for number in range(1, 50):
+                ledger.add(record(number, extra={"note": "x" * 20000}), {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "\n" not in str(error.value) and ledger.get(("search", 1, number)) is None
