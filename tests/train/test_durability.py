@@ -185,7 +185,7 @@ def test_killed_at_random_instants_it_ends_in_the_same_bytes(
         run, status, chain = tmp_path / f"run{chain}", KILLED, chain + 1
         first = True
         while status == KILLED:
-            life = instants.uniform(0, seconds if first else seconds / 2) if kills < KILLS else None
+            life = instants.uniform(0, seconds if first else seconds / 3) if kills < KILLS else None
             status, _ = forked(arguments(images, run), tmp_path / "log", after=life)
             kills, first = kills + (status == KILLED), False
         assert status == 0, (tmp_path / "log").read_text(encoding="utf-8")
