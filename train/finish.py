@@ -17,7 +17,7 @@ from gensoup.train.constraint import LimitError, RunProfile
 from gensoup.train.failure import check_finite, images_of, reason_of, release_memory
 from gensoup.train.genes import Recipe
 from gensoup.train.individual import AVERAGE_SUFFIX, Trainer
-from gensoup.train.learner import ANNEALED, Course, train
+from gensoup.train.learner import ANNEALED, Course, counted, train
 from gensoup.train.ledger import Record
 from gensoup.train.scoring import fitness_of, predict_logits
 from gensoup.train.soup import Ingredient, Soup, Weights, average, greedy_soup, reestimate_batch_norm
@@ -153,8 +153,9 @@ def _refitted(trainer: Trainer, recipe: Recipe, seed: int, model: nn.Module) -> 
     network = build(recipe.architecture, trainer.data.classes).to(trainer.device)
     network.load_state_dict(model.state_dict())
     images = train(network, examples, recipe, course, trainer.device).images
-    images += reestimate_batch_norm(network, examples.images, trainer.device)
-    check_finite(network.state_dict(), images)
+    with counted(lambda: images):
+        images += reestimate_batch_norm(network, examples.images, trainer.device)
+        check_finite(network.state_dict(), images)
     return network.state_dict(), images
 
 

@@ -122,7 +122,7 @@ def train(
     watched: contextlib.AbstractContextManager[Astrocytes | None] = contextlib.nullcontext()
     if course.astrocytes is not None:
         watched = course.astrocytes.attach(model, course.seed)
-    with _cut_off(lambda: evaluations * batch_size), watched as glia:
+    with counted(lambda: evaluations * batch_size), watched as glia:
         for step, (planes, targets) in enumerate(_batches(examples, recipe, course, steps, batch_size, device, layout)):
 
             def evaluate(planes: Tensor = planes, targets: Tensor = targets, step: int = step) -> float:
@@ -153,8 +153,8 @@ def train(
 
 
 @contextlib.contextmanager
-def _cut_off(images: Callable[[], int]) -> Iterator[None]:
-    """Let any exception of a training say how many images had passed by then."""
+def counted(images: Callable[[], int]) -> Iterator[None]:
+    """Let any exception within say how many images had passed by then: it becomes a LessonError."""
     try:
         yield
     except LessonError:

@@ -20,6 +20,8 @@ def check_out(out: Path, resume: bool) -> None:
 
     What a process left that was killed before its first file was whole does not count.
     """
+    if "?" in str(out):
+        raise UsageError(f"--out {out}: a '?' cannot stand in the address of its database; name another folder")
     if (out / CONFIG_FILE).exists():
         if not resume:
             raise UsageError(f"--out {out}: holds a run already; go on with it by --resume or name another folder")

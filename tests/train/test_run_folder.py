@@ -31,6 +31,8 @@ def test_new_empty_and_hardly_begun_folders_may_be_taken(tmp_path: Path) -> None
 def test_other_folders_are_refused_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no run in .* leave the option out"):
         check_out(tmp_path, resume=True)
+    with pytest.raises(UsageError, match=r"'\?' cannot stand"):
+        check_out(tmp_path / "why?", resume=False)
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(UsageError, match="not an empty folder"):
         check_out(tmp_path, resume=False)
