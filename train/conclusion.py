@@ -136,8 +136,7 @@ def _predictions(split: Split, rows: NDArray[np.float64]) -> str:
 
 def _plain(record: Record) -> dict[str, Any]:
     nll = record.nll if np.isfinite(record.nll) else None
-    values = vars(replace(record, nll=0.0)) | {"nll": nll}
-    return {key: value for key, value in values.items() if key != "extra"}
+    return vars(replace(record, nll=0.0)) | {"nll": nll}
 
 
 def _finite(estimate: LatencyEstimate) -> dict[str, float | None]:

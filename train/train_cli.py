@@ -16,6 +16,12 @@ class Init(str, Enum):
     random = "random"
 
 
+class Ablation(str, Enum):
+    """What can be taken away to see what it does."""
+
+    astrocytes = "astrocytes"
+
+
 def train_command(
     data: Annotated[Path, typer.Argument(help="Labelled folder: one sub-folder a class, optionally groups.csv.")],
     out: Annotated[Path, typer.Option(help="The run folder to make.")],
@@ -67,6 +73,12 @@ def train_command(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
     astrocytes: Annotated[bool, typer.Option("--astrocytes", help="Search the astrocytes' factors too.")] = False,
+    ablate: Annotated[
+        Ablation | None,
+        typer.Option(
+            help="Three runs: with astrocytes, without, and with their counters shuffled."
+        ),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads of the training; default: half of the cores.")
     ] = None,
@@ -80,8 +92,11 @@ def train_command(
 
     from gensoup.runtime.console import stage_bars
     from gensoup.runtime.errors import MissingDependencyError, UsageError
+    from gensoup.runtime.files import write_atomic
 
     try:
+        from gensoup.train.ablation import ABLATION_FILE
+        from gensoup.train.ablation import ablate as run_ablation
         from gensoup.train.genes import ASTROCYTE_SCALE
         from gensoup.train.presets import compose, recompose
         from gensoup.train.report import write_report
@@ -119,12 +134,17 @@ def train_command(
         settings = compose(str(data), preset, config, options)
     if device_profile is not None and settings.limit_ms is None:
         raise UsageError("--device-profile: give --min-fps or --max-latency-ms too, what the device must hold")
+    if ablate is not None:
+        with stage_bars() as progress:
+            result = run_ablation(settings, out, resume=resume, profile=device_profile, progress=progress)
+        if json is not None:
+            write_atomic(json, (out / ABLATION_FILE).read_text(encoding="utf-8"))
+        Console().print(_ablation_table(result))
+        return
     with stage_bars() as progress:
         metrics = train_run(settings, out, resume=resume, profile=device_profile, progress=progress)
     report = write_report(out)
     if json is not None:
-        from gensoup.runtime.files import write_atomic
-
         write_atomic(json, (out / METRICS_FILE).read_text(encoding="utf-8"))
     console = Console()
     print_notes(metrics, console)
@@ -183,6 +203,28 @@ def result_table(metrics: dict[str, Any]) -> Any:
         text = ", ".join(f"{name[:3]} {latency[name]:.1f} ms" for name in ("p50_ms", "p95_ms", "p99_ms"))
         table.add_row("probed, a whole frame", text)
     table.add_row("images trained", f"{metrics['images_trained']:,} in {metrics['seconds']:.0f} s")
+    return table
+
+
+def _ablation_table(result: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(title="Ablation: astrocytes")
+    for column in ("arm", "network", "MCC on search", "MCC on test", "images", "strengthened", "weakened"):
+        table.add_column(column)
+    for name, arm in result["arms"].items():
+        low, high = arm["test_interval"]
+        table.add_row(
+            name,
+            arm["architecture"],
+            f"{arm['search_mcc']:.3f}",
+            f"{arm['test_mcc']:.3f} [{low:.3f}, {high:.3f}]",
+            f"{arm['images']:,}",
+            f"{arm['potentiated']:.1%}",
+            f"{arm['attenuated']:.1%}",
+        )
+    shown = "; ".join(f"{value:+.3f} against {name}" for name, value in result["differences"].items())
+    table.caption = f"MCC on test with astrocytes: {shown}. One run each: repeat with other seeds."
     return table
 
 
