@@ -16,6 +16,7 @@ from gensoup.demo import demo_command
 from gensoup.export.export_cli import export_command
 from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.runtime.run_cli import run_command
+from gensoup.train.audit_cli import audit_command
 from gensoup.train.train_cli import report_command, train_command
 
 EXIT_ERROR = GenSoupError.exit_code
@@ -35,6 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("demo")(demo_command)
+data_app.command("audit")(audit_command)
 app.add_typer(data_app, name="data")
 app.command("train")(train_command)
 app.command("report")(report_command)
