@@ -97,8 +97,8 @@ def _sizes(audit: Audit) -> list[Finding]:
     if sizes.odd_aspect:
         text = (
             f"{_count(len(sizes.odd_aspect), 'image')} with an aspect ratio far from the median "
-            f"{sizes.median_aspect:.2f} ({sizes.aspects[0]:.2f} to {sizes.aspects[1]:.2f}), and stretching makes that visible: "
-            f"{sizes.odd_aspect[0]}"
+            f"{sizes.median_aspect:.2f} ({sizes.aspects[0]:.2f} to {sizes.aspects[1]:.2f}), "
+            f"and stretching makes that visible: {sizes.odd_aspect[0]}"
         )
         found.append(Finding("sizes", "warning", text))
     if sizes.small:
