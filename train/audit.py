@@ -113,22 +113,22 @@ def audit(folder: LabelledFolder, seed: int, progress: StageProgress) -> Audit:
         file, reason = next(iter(traits.broken.items()))
         raise DataError(f"{folder.path}: none of its {len(folder)} images can be read ({file}: {reason})")
     usable = folder.subset(good)
-    hashes = traits.hashes[good]
-    groups = usable.groups or tuple(near_duplicate_groups(hashes))
-    alike = LookAlikes.find(hashes)
     digests = [traits.digests[index] for index in good]
+    alike = LookAlikes.find(traits.hashes[good], traits.middles[good], digests)
+    groups = usable.groups or tuple(near_duplicate_groups(traits.hashes[good]))
     roles, role_of = _deal(usable, groups, seed)
 
     def apart(attribute: Sequence[Hashable]) -> Apart:
         nearest = (
-            Pair(usable.files[a], usable.files[b], bits, digests[a] == digests[b])
-            for a, b, bits in alike.apart(attribute, MOST_LISTED)
+            Pair(usable.files[a], usable.files[b], bits, round(correlation, 4), digests[a] == digests[b])
+            for a, b, bits, correlation in alike.apart(attribute, MOST_LISTED)
         )
         return Apart(alike.count_apart(attribute), tuple(nearest))
 
     counts = np.bincount(usable.targets, minlength=len(folder.labels))
     shares = counts[counts > 0] / counts.sum()
     sampled = np.searchsorted(good, traits.sampled)
+    joined = alike.join(groups)
     return Audit(
         path=str(folder.path),
         seed=seed,
@@ -153,7 +153,7 @@ def audit(folder: LabelledFolder, seed: int, progress: StageProgress) -> Audit:
             traits.strips,
             traits.thumbnails,
             usable.targets[sampled],
-            [groups[index] for index in sampled],
+            [joined[index] for index in sampled],
             folder.labels,
             seed,
             progress,

@@ -117,7 +117,10 @@ def _show_border(console: Console, audit: Audit) -> None:
     for name, mcc in sorted(reading.parts.items(), key=lambda item: -item[1]):
         table.add_row(f"  {name} alone", f"{mcc:.2f}", "", "")
     console.print(table)
-    _line(console, f"{reading.images:,} images, {reading.folds}-fold cross-validation that never splits a group")
+    _line(
+        console,
+        f"{reading.images:,} images, {reading.folds}-fold cross-validation that never splits a group or look-alikes",
+    )
     if reading.left_out:
         _line(console, f"without classes of too few groups: {', '.join(reading.left_out)}")
 
@@ -126,9 +129,9 @@ def _show_pairs(console: Console, title: str, pairs: tuple[Pair, ...]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("Image", "looks like", "Bits apart", title=title)
+    table = Table("Image", "looks like", "Correlation", title=title)
     for pair in pairs[:_PAIRS_SHOWN]:
-        how = "equal bytes" if pair.same_bytes else str(pair.bits)
+        how = "equal bytes" if pair.same_bytes else f"{pair.correlation:.3f}"
         table.add_row(escape(pair.first), escape(pair.second), how)
     console.print(table)
 

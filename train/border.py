@@ -20,6 +20,7 @@ THUMBNAIL = 32
 
 _SIDES = ("top", "right", "bottom", "left")
 _DEPTH, _LENGTH = 4, 32
+STRIPS_SHAPE = (len(_SIDES), _DEPTH, _LENGTH, 3)
 _ALL, _START, _END = slice(None), slice(0, _LENGTH // 4), slice(_LENGTH - _LENGTH // 4, _LENGTH)
 # Which side, and which stretch of it (left to right, top to bottom), each part is made of.
 _PARTS: dict[str, tuple[tuple[int, slice], ...]] = {

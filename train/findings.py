@@ -7,7 +7,7 @@ from typing import Literal
 
 from gensoup.train.audit import ASPECT_FACTOR, SMALL_SHARE, Audit
 from gensoup.train.border import BORDER_SHARE, BorderReading
-from gensoup.train.duplicates import Pair
+from gensoup.train.duplicates import LEAST_CORRELATION, Pair
 from gensoup.train.roles import NEAR_DUPLICATE_BITS
 
 IMBALANCE_LIMIT = 10.0
@@ -15,7 +15,8 @@ LARGEST_GROUP_LIMIT = 0.1
 BORDER_LIMIT = 0.2
 
 THRESHOLDS = (
-    f"look-alikes: perceptual hashes that differ by at most {NEAR_DUPLICATE_BITS} of 64 bits",
+    f"look-alikes: perceptual hashes at most {NEAR_DUPLICATE_BITS} of 64 bits apart, and a correlation of at least "
+    f"{LEAST_CORRELATION:g} between the middles of the frames",
     f"imbalance: largest class at least {IMBALANCE_LIMIT:g} × the smallest",
     f"sizes: aspect ratio {ASPECT_FACTOR:g} × off the median, or shorter side under {SMALL_SHARE:g} × the median",
     f"groups: one of them holds over {LARGEST_GROUP_LIMIT:.0%} of the images",
@@ -133,7 +134,7 @@ def _border(reading: BorderReading | str) -> list[Finding]:
 
 def _named(pairs: tuple[Pair, ...]) -> str:
     pair = pairs[0]
-    how = "equal bytes" if pair.same_bytes else f"{pair.bits} of 64 bits apart"
+    how = "equal bytes" if pair.same_bytes else f"correlation {pair.correlation:.2f}"
     return f"{pair.first} and {pair.second} ({how})"
 
 
