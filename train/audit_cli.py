@@ -106,6 +106,7 @@ def _show(console: Console, audit: Audit, findings: tuple[Finding, ...], thresho
 
 
 def _show_border(console: Console, audit: Audit) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     reading = audit.border
@@ -115,12 +116,13 @@ def _show_border(console: Console, audit: Audit) -> None:
     for name, score in (("border alone", reading.border), ("whole thumbnail", reading.whole)):
         table.add_row(name, f"{score.mcc:.2f}", f"{score.low:.2f} … {score.high:.2f}", f"{score.accuracy:.3f}")
     for name, mcc in sorted(reading.parts.items(), key=lambda item: -item[1]):
-        table.add_row(f"  {name} alone", f"{mcc:.2f}", "", "")
+        table.add_row(f"  border: {name} alone", f"{mcc:.2f}", "", "")
+    for label, score in sorted(reading.classes.items(), key=lambda item: -item[1].mcc):
+        name = f"  border: '{escape(label)}' against all others"
+        table.add_row(name, f"{score.mcc:.2f}", f"{score.low:.2f} … {score.high:.2f}", f"{score.accuracy:.3f}")
     console.print(table)
-    _line(
-        console,
-        f"{reading.images:,} images, {reading.folds}-fold cross-validation that never splits a group or look-alikes",
-    )
+    how = f"{reading.folds}-fold cross-validation that never splits a group or look-alikes"
+    _line(console, f"{reading.images:,} images, {how}")
     if reading.left_out:
         _line(console, f"without classes of too few groups: {', '.join(reading.left_out)}")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +50,7 @@ class BorderReading:
 
     images, folds: how many were used; left_out: classes with too few groups for as many folds.
     majority_accuracy: what always saying the commonest class scores (its MCC is 0).
-    parts: MCC of each side and corner by itself. recall: of each class, from the border.
+    parts: MCC of each side and corner by itself. classes: each class against all others, from the border.
     """
 
     images: int
@@ -58,7 +60,7 @@ class BorderReading:
     border: Reading
     whole: Reading
     parts: dict[str, float]
-    recall: dict[str, float]
+    classes: dict[str, Reading]
 
 
 def border_strips(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -120,33 +122,49 @@ def read_border(
     def predict(features: NDArray[np.uint8]) -> NDArray[np.float64]:
         nonlocal steps
         features = features.reshape(len(features), -1)
+
+        def one(split: tuple[NDArray[np.int64], NDArray[np.int64]]) -> tuple[Any, Any]:
+            model = _forest(seed).fit(features[split[0]], truth[split[0]])
+            return model.classes_, model.predict_proba(features[split[1]])
+
         probabilities = np.zeros((len(truth), len(enough)))
-        for train, test in splits:
-            model = _forest(seed).fit(features[train], truth[train])
-            probabilities[np.ix_(test, model.classes_)] = model.predict_proba(features[test])
+        for (_, test), (classes, given) in zip(splits, pool.map(one, splits), strict=True):
+            probabilities[np.ix_(test, classes)] = given
             steps += 1
             progress("border", steps, total)
         return probabilities
 
-    border, whole = (score(truth, predict(seen), names.tolist(), seed=seed) for seen in (strips, thumbnails))
-    parts = {}
-    for name, stretches in _PARTS.items():
-        pieces = [strips[:, side, :, stretch].reshape(len(truth), -1) for side, stretch in stretches]
-        predicted = predict(np.concatenate(pieces, axis=1)).argmax(1)
-        parts[name] = summarise(confusion_matrix(truth, predicted, len(enough)))["mcc"]
+    # The folds in parallel, not the trees of a forest: those are too small to be worth a hand-over each.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        seen = predict(strips)
+        whole = predict(thumbnails)
+        parts = {}
+        for name, stretches in _PARTS.items():
+            pieces = [strips[:, side, :, stretch].reshape(len(truth), -1) for side, stretch in stretches]
+            predicted = predict(np.concatenate(pieces, axis=1)).argmax(1)
+            parts[name] = summarise(confusion_matrix(truth, predicted, len(enough)))["mcc"]
+    called = seen.argmax(1)
     return BorderReading(
         images=len(truth),
         folds=FOLDS,
         left_out=tuple(label for number, label in enumerate(labels) if number not in enough),
         majority_accuracy=float(np.bincount(truth).max() / len(truth)),
-        border=Reading(border.mcc, *border.intervals["mcc"], border.accuracy),
-        whole=Reading(whole.mcc, *whole.intervals["mcc"], whole.accuracy),
+        border=_reading(truth, seen, names, seed),
+        whole=_reading(truth, whole, names, seed),
         parts=parts,
-        recall={labels[label]: float(border.per_class["recall"][row]) for row, label in enumerate(enough)},
+        classes={
+            labels[label]: _reading(truth == row, np.stack([called != row, called == row], axis=1), names, seed)
+            for row, label in enumerate(enough)
+        },
     )
+
+
+def _reading(truth: NDArray[Any], probabilities: NDArray[Any], groups: NDArray[Any], seed: int) -> Reading:
+    result = score(truth.astype(np.int64), probabilities, groups.tolist(), seed=seed)
+    return Reading(result.mcc, *result.intervals["mcc"], result.accuracy)
 
 
 def _forest(seed: int) -> Any:
     from sklearn.ensemble import ExtraTreesClassifier
 
-    return ExtraTreesClassifier(100, min_samples_leaf=2, class_weight="balanced", n_jobs=-1, random_state=seed)
+    return ExtraTreesClassifier(50, min_samples_leaf=2, class_weight="balanced", random_state=seed)

@@ -12,7 +12,7 @@ from gensoup.train.roles import near_duplicate_pairs
 
 # Of the grey levels of the frame's middle. Hashes alone match what endoscopes draw around the view.
 LEAST_CORRELATION = 0.85
-_PAIRS_AT_ONCE = 65536
+_PAIRS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -125,15 +125,21 @@ def _differences(
     hashes: NDArray[np.bool_], middles: NDArray[np.uint8], first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Bits and correlation of each pair. A flat picture (black, say) is like another flat one and like nothing else."""
-    levels = middles.reshape(len(middles), -1).astype(np.float32)
-    levels -= levels.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(levels, axis=1)
-    flat = length < 1.0
-    levels /= np.where(flat, 1, length)[:, None]
     bits, correlation = np.zeros(len(first), np.int64), np.zeros(len(first))
     for start in range(0, len(first), _PAIRS_AT_ONCE):
         part = slice(start, start + _PAIRS_AT_ONCE)
         a, b = first[part], second[part]
         bits[part] = (hashes[a] != hashes[b]).sum(1)
-        correlation[part] = np.where(flat[a] | flat[b], flat[a] & flat[b], (levels[a] * levels[b]).sum(1))
+        (left, left_flat), (right, right_flat) = _standardised(middles[a]), _standardised(middles[b])
+        both, either = left_flat & right_flat, left_flat | right_flat
+        correlation[part] = np.where(either, both, (left * right).sum(1))
     return bits, correlation
+
+
+def _standardised(middles: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Grey levels [N, H × W] around their mean, of length 1, and which of the pictures are flat."""
+    levels = middles.reshape(len(middles), -1).astype(np.float32)
+    levels -= levels.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(levels, axis=1)
+    flat = length < 1.0
+    return levels / np.where(flat, 1, length)[:, None], flat

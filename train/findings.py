@@ -13,6 +13,7 @@ from gensoup.train.roles import NEAR_DUPLICATE_BITS
 IMBALANCE_LIMIT = 10.0
 LARGEST_GROUP_LIMIT = 0.1
 BORDER_LIMIT = 0.2
+CLASS_LIMIT = 0.3
 
 THRESHOLDS = (
     f"look-alikes: perceptual hashes at most {NEAR_DUPLICATE_BITS} of 64 bits apart, and a correlation of at least "
@@ -20,7 +21,8 @@ THRESHOLDS = (
     f"imbalance: largest class at least {IMBALANCE_LIMIT:g} × the smallest",
     f"sizes: aspect ratio {ASPECT_FACTOR:g} × off the median, or shorter side under {SMALL_SHARE:g} × the median",
     f"groups: one of them holds over {LARGEST_GROUP_LIMIT:.0%} of the images",
-    f"border: the 95% interval of its MCC lies above {BORDER_LIMIT:g}",
+    f"border: the 95% interval of its MCC lies above {BORDER_LIMIT:g}, or above {CLASS_LIMIT:g} for one class against "
+    "all others",
 )
 
 
@@ -120,14 +122,15 @@ def _border(reading: BorderReading | str) -> list[Finding]:
         f"MCC {border.mcc:.2f} [{border.low:.2f}, {border.high:.2f}] from the outer {BORDER_SHARE:.0%} of the frame "
         f"alone (0 is guessing; the whole thumbnail gives {whole.mcc:.2f} to the same model)"
     )
-    if border.low <= BORDER_LIMIT:
+    label, clearest = max(reading.classes.items(), key=lambda item: item[1].low)
+    if border.low <= BORDER_LIMIT and clearest.low <= CLASS_LIMIT:
         return [Finding("border", "note", f"{numbers}: no sign that the border gives the class away")]
     part, part_mcc = max(reading.parts.items(), key=lambda item: item[1])
-    label, recall = max(reading.recall.items(), key=lambda item: item[1])
     text = (
-        f"{numbers}: the border gives the class away, most of all {part} ({part_mcc:.2f}), for '{label}' in "
-        f"{recall:.0%} of its images. A network may read overlays or the frame's shape instead of the mucosa and fail "
-        f"on another endoscope: mask or crop them alike in every class, and look at saliency maps"
+        f"{numbers}: the border gives the class away, most of all {part} ({part_mcc:.2f}) and '{label}' "
+        f"({clearest.mcc:.2f} against all others). Unless the finding itself lies there, a network can read overlays "
+        "or the frame's shape instead of the mucosa and fail on another endoscope: mask or crop them alike in every "
+        "class, and look at saliency maps"
     )
     return [Finding("border", "warning", text)]
 

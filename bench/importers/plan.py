@@ -121,7 +121,7 @@ def choose_classes(available: Iterable[str], choice: Choice) -> set[str]:
         return set(known)
     for label in choice.classes:
         if label not in known:
-            near = get_close_matches(label.lower(), known, n=1)
+            near = get_close_matches(label.lower(), known, n=1, cutoff=0.5)
             hint = f"did you mean '{near[0]}'? " if near else ""
             raise UsageError(f"--classes {label}: no such class; {hint}there are {', '.join(known)}")
     if len(set(choice.classes)) < 2:
