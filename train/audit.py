@@ -153,7 +153,7 @@ def audit(folder: LabelledFolder, seed: int, progress: StageProgress) -> Audit:
             traits.strips,
             traits.thumbnails,
             usable.targets[sampled],
-            [joined[index] for index in sampled],
+            [joined[index] for index in sampled.tolist()],
             folder.labels,
             seed,
             progress,
@@ -172,9 +172,9 @@ def _deal(
     role_of = [""] * len(usable)
     roles = {}
     for role, indices in dealt.items():
-        for index in indices:
+        for index in indices.tolist():
             role_of[index] = role
-        seen = {(int(usable.targets[index]), groups[index]) for index in indices}
+        seen = {(int(usable.targets[index]), groups[index]) for index in indices.tolist()}
         groups_of_class = np.bincount([label for label, _ in seen], minlength=len(usable.labels))
         roles[role] = RoleCount(len(indices), int(groups_of_class.min()))
     return roles, role_of
@@ -192,7 +192,7 @@ def _classes(
         mine = np.flatnonzero(usable.targets == number)
         height, width = np.median(sizes[mine], axis=0).round() if len(mine) else (0, 0)
         size = (int(height), int(width))
-        classes[label] = ClassCount(len(mine), len({groups[index] for index in mine}), broken[number], size)
+        classes[label] = ClassCount(len(mine), len({groups[index] for index in mine.tolist()}), broken[number], size)
     return classes
 
 
@@ -207,6 +207,6 @@ def _sizes(files: Sequence[str], sizes: NDArray[np.int64]) -> Sizes:
         commonest=tuple((height, width, count) for (height, width), count in shapes.most_common(5)),
         median_aspect=median,
         aspects=(float(aspects.min()), float(aspects.max())),
-        odd_aspect=tuple(files[index] for index in np.flatnonzero(factor > ASPECT_FACTOR)),
-        small=tuple(files[index] for index in np.flatnonzero(small)),
+        odd_aspect=tuple(files[index] for index in np.flatnonzero(factor > ASPECT_FACTOR).tolist()),
+        small=tuple(files[index] for index in np.flatnonzero(small).tolist()),
     )

@@ -142,4 +142,4 @@ def _standardised(middles: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDAr
     levels -= levels.mean(axis=1, keepdims=True)
     length = np.linalg.norm(levels, axis=1)
     flat = length < 1.0
-    return levels / np.where(flat, 1, length)[:, None], flat
+    return levels / np.where(flat, np.float32(1), length)[:, None].astype(np.float32), np.asarray(flat)

@@ -93,8 +93,8 @@ def find_root(
     for _ in range(depth + 1):
         if found := [folder for folder in level if is_root(folder)]:
             if len(found) > 1:
-                names = ", ".join(str(folder) for folder in found[:_NAMES_SHOWN])
-                raise DataError(f"{source}: holds {title} {len(found)} times ({names}), give one of these folders")
+                places = ", ".join(str(folder) for folder in found[:_NAMES_SHOWN])
+                raise DataError(f"{source}: holds {title} {len(found)} times ({places}), give one of these folders")
             return found[0]
         level = [folder for parent in level for folder in folders_in(parent)]
     if above and is_root(source.resolve().parent):
