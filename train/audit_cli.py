@@ -93,7 +93,9 @@ def _show(console: Console, audit: Audit, findings: tuple[Finding, ...], thresho
         _show_border(console, audit)
     for title, apart in (("in two classes", audit.across_classes), ("in two groups", audit.across_groups)):
         if apart.pairs:
-            _show_pairs(console, f"Look-alikes {title}: {apart.pairs:,} pairs", apart.nearest)
+            _show_pairs(
+                console, f"Look-alikes {title} ({apart.pairs:,}), with the correlation of their middles", apart.nearest
+            )
     if len(audit.broken) > 1:
         for file, reason in list(audit.broken.items())[:_PAIRS_SHOWN]:
             _line(console, f"broken: {file} ({reason})")
@@ -128,14 +130,13 @@ def _show_border(console: Console, audit: Audit) -> None:
 
 
 def _show_pairs(console: Console, title: str, pairs: tuple[Pair, ...]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table("Image", "looks like", "Correlation", title=title)
+    """Whole names, for a table would cut them."""
+    console.print(title, style="bold", highlight=False)
     for pair in pairs[:_PAIRS_SHOWN]:
         how = "equal bytes" if pair.same_bytes else f"{pair.correlation:.3f}"
-        table.add_row(escape(pair.first), escape(pair.second), how)
-    console.print(table)
+        _line(console, f"  {how}  {pair.first}  {pair.second}")
+    if len(pairs) > _PAIRS_SHOWN:
+        _line(console, "  … more with --json FILE")
 
 
 def _line(console: Console, text: str) -> None:

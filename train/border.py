@@ -116,8 +116,9 @@ def read_border(
     chosen = np.flatnonzero(np.isin(targets, enough))
     truth = np.searchsorted(enough, targets[chosen])
     names, strips, thumbnails = names[chosen], strips[chosen], thumbnails[chosen]
-    splits = list(StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(strips, truth, names))
-    steps, total = 0, FOLDS * (2 + len(_PARTS))
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(strips, truth, names)
+    splits = [(train, test) for train, test in folds if len(test)]  # beside huge groups a fold can stay empty
+    steps, total = 0, len(splits) * (2 + len(_PARTS))
 
     def predict(features: NDArray[np.uint8]) -> NDArray[np.float64]:
         nonlocal steps
@@ -146,7 +147,7 @@ def read_border(
     called = seen.argmax(1)
     return BorderReading(
         images=len(truth),
-        folds=FOLDS,
+        folds=len(splits),
         left_out=tuple(label for number, label in enumerate(labels) if number not in enough),
         majority_accuracy=float(np.bincount(truth).max() / len(truth)),
         border=_reading(truth, seen, names, seed),

@@ -76,9 +76,12 @@ def scan(folder: LabelledFolder, sample: NDArray[np.int64], progress: StageProgr
         if index in place:
             strips[place[index]], thumbnails[place[index]] = border_strips(image), small
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
         for done, _ in enumerate(pool.map(one, range(count)), 1):
             progress("read", done, count)
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interruption does not wait for the rest of the folder
     good = np.flatnonzero(sizes[sample, 0] > 0)
     return Scan(
         sizes=sizes,

@@ -72,6 +72,13 @@ def test_a_mark_of_a_group_does_not_count_as_one_of_its_class() -> None:
     assert isinstance(reading, BorderReading) and reading.border.low < 0.2
 
 
+def test_one_huge_group_leaves_every_image_scored() -> None:
+    strips, thumbnails, targets, _ = data()
+    groups = ["huge" if index < 16 else str(index) for index in range(len(targets))]
+    reading = read_border(strips, thumbnails, targets, groups, LABELS, 0, lambda *call: None)
+    assert isinstance(reading, BorderReading) and reading.images == 40 and reading.majority_accuracy == 0.5
+
+
 def test_too_few_groups_say_so() -> None:
     strips, thumbnails, targets, groups = data(count=8)
     reading = read_border(strips, thumbnails, targets, groups, LABELS, 0, lambda *call: None)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.runtime.images import read_image
@@ -43,3 +46,24 @@ def test_every_file_once_and_small_pictures_of_the_sample_alone(
         image = read_image(folder.paths[index])
         assert np.array_equal(traits.strips[row], border_strips(image))
         assert np.array_equal(traits.thumbnails[row], thumbnail(image))
+
+
+def test_an_interruption_does_not_read_on(make_shapes: Callable[..., Path], tmp_path: Path) -> None:
+    folder = LabelledFolder.open(make_shapes(tmp_path / "d", per_class=100))
+    read: list[int] = []
+    pressed = threading.Event()
+    original = hashlib.sha256
+
+    def interrupt(stage: str, done: int, total: int) -> None:
+        pressed.set()
+        raise KeyboardInterrupt
+
+    def counted(content: bytes) -> Any:
+        read.append(len(content))
+        assert len(read) == 1 or pressed.wait(60)  # nothing is read ahead of the first image's report
+        return original(content)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("gensoup.train.scan.hashlib.sha256", counted)
+        scan(folder, np.arange(0), interrupt)
+    assert len(read) < len(folder)
