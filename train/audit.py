@@ -19,6 +19,8 @@ from gensoup.train.roles import assign_roles, near_duplicate_groups
 from gensoup.train.scan import Scan, scan
 
 MOST_LISTED = 200  # pairs named in the result; all are counted
+ASPECT_FACTOR = 1.25  # away from the median aspect ratio
+SMALL_SHARE = 0.5  # of the median shorter side
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,6 @@ class Audit:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
-
-
-ASPECT_FACTOR = 1.25  # away from the median aspect ratio
-SMALL_SHARE = 0.5  # of the median shorter side
 
 
 def audit(folder: LabelledFolder, seed: int, progress: StageProgress) -> Audit:
