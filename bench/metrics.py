@@ -28,7 +28,7 @@ SUMMARY_NAMES = (
 )
 CALIBRATION_BINS = 15
 # A float32 softmax can give a probability of exactly 0; a wrong answer of full confidence then costs 15.9 nats.
-_LEAST_PROBABILITY = float(np.finfo(np.float32).eps)
+LEAST_PROBABILITY = float(np.finfo(np.float32).eps)
 _CELLS_AT_ONCE = 10_000_000
 
 
@@ -239,7 +239,7 @@ def _calibration_gaps(truth: Counts, probabilities: Floats, bins: int) -> tuple[
 
 def _surprise(truth: Counts, probabilities: Floats) -> Floats:
     """−ln of the true class's probability, float64 [N]."""
-    return -np.log(np.clip(probabilities[np.arange(len(truth)), truth], _LEAST_PROBABILITY, 1))
+    return -np.log(np.clip(probabilities[np.arange(len(truth)), truth], LEAST_PROBABILITY, 1))
 
 
 def _margins(confusion: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

@@ -7,6 +7,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from gensoup import __version__
 from gensoup.bench.bench_cli import bench_command
@@ -17,6 +18,7 @@ from gensoup.export.export_cli import export_command
 from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.runtime.run_cli import run_command
 from gensoup.train.audit_cli import audit_command
+from gensoup.train.similarity_cli import similarity_command
 from gensoup.train.train_cli import report_command, train_command
 
 EXIT_ERROR = GenSoupError.exit_code
@@ -27,7 +29,20 @@ EXIT_INTERRUPTED = 130
 _TyperUsageError: Any = typer.BadParameter.__mro__[1]
 _TyperError: Any = typer.BadParameter.__mro__[2]
 
+_SIMILARITY = ("train", "similarity")
+
+
+class _Commands(TyperGroup):
+    """``gensoup train similarity`` is a command of its own, though ``train`` itself takes a folder there."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        if tuple(args[:2]) == _SIMILARITY:
+            args = [" ".join(_SIMILARITY), *args[2:]]
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="gensoup",
     help="Search, fuse, export, serve and time small networks for real-time endoscopy.",
     no_args_is_help=True,
@@ -38,7 +53,12 @@ app = typer.Typer(
 app.command("demo")(demo_command)
 data_app.command("audit")(audit_command)
 app.add_typer(data_app, name="data")
-app.command("train")(train_command)
+app.command(
+    "train",
+    epilog="gensoup train similarity A B DATA compares two finished runs layer by layer; a dataset folder of that name "
+    "is ./similarity.",
+)(train_command)
+app.command(" ".join(_SIMILARITY), hidden=True)(similarity_command)
 app.command("report")(report_command)
 app.command("export")(export_command)
 app.command("eval")(eval_command)

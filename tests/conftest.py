@@ -174,7 +174,7 @@ def make_settings() -> Callable[..., Settings]:
         from gensoup.train.settings import Settings
 
         values: dict[str, Any] = {
-            "size": 32,
+            "sizes": (32,),
             "architectures": ("shufflenet_v2_x0_5",),
             "init": "random",
             "generations": 2,
@@ -220,7 +220,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, make_settings: Callable[.
     (data / "7" / "cut.jpg").write_bytes(content[: len(content) // 2])
     settings = make_settings(
         data,
-        size=48,
+        sizes=(48,),
         architectures=("shufflenet_v2_x0_5", "mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x1_0"),
         max_macs=5e6,
         population=4,

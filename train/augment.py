@@ -17,17 +17,20 @@ FLIP_RATE = 0.5
 MIX_RATE = 0.5
 
 
-def augmented(frames: Tensor, targets: Tensor, strength: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def augmented(
+    frames: Tensor, targets: Tensor, strength: float, generator: torch.Generator, *, mixing: bool = True
+) -> tuple[Tensor, Tensor]:
     """uint8 BGR [N, H, W, 3] and soft targets [N, K] → network input float32 [N, 3, H, W] and soft targets.
 
     strength: 0 changes nothing; 1 is the thesis' setting (rotation to 90°, both flips, crop, jitter, mixing of half of
-    the batches). Random numbers come from ``generator``, on the CPU, so that they do not depend on the device.
+    the batches, unless ``mixing`` is off). Random numbers come from ``generator``, on the CPU, so that they do not
+    depend on the device.
     """
     planes = to_planes(frames)
     if strength > 0:
         planes = _jittered(_moved(planes, strength, generator), strength, generator)
     planes = standardise(planes)
-    if strength > 0 and _uniform(generator, 1).item() < MIX_RATE * strength:
+    if mixing and strength > 0 and _uniform(generator, 1).item() < MIX_RATE * strength:
         planes, targets = _mixed(planes, targets, generator)
     return planes, targets
 

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from gensoup.runtime.errors import GenSoupError
-from gensoup.train.genes import Alphabet
+from gensoup.train.genes import CATEGORIES, Alphabet
 from gensoup.train.ledger import Place, Record
-from gensoup.train.operators import crossover, first_generation, mutate, pair, tournament
+from gensoup.train.operators import crossover, first_generation, mutate, pair, random_generation, tournament
 from gensoup.train.settings import Settings
 
-# A fixed recipe that does well for fine-tuning as for random weights, in generation 0 of every architecture.
-GOOD_RECIPE = {"learning_rate": 0.7, "weight_decay": 0.72, "augmentation": 0.3}
+# A fixed recipe that does well for fine-tuning as for random weights, in generation 0 of every architecture of a race.
+GOOD_RECIPE = {"learning_rate": 0.54, "weight_decay": 2.8e-3, "augmentation": 0.3}
 GOOD_LOSS, GOOD_OPTIMIZER = "label_smoothing", "adamw"
+# Steps of both factors that an astrocyte schedule tries each epoch (thesis, experiment 2 of ch. 4).
+FACTOR_STEPS = (-0.25, 0.0, 0.25)
 
 
 @dataclass(frozen=True)
@@ -29,36 +31,58 @@ class Plan:
 
 
 def generation_zero(settings: Settings, alphabet: Alphabet) -> list[Plan]:
-    """Every architecture in turn, each once with the good recipe, the rest with random genes."""
-    good = {
-        **GOOD_RECIPE,
-        "loss": alphabet.encode_choice("loss", GOOD_LOSS),
-        "optimizer": alphabet.encode_choice("optimizer", GOOD_OPTIMIZER),
-    }
-    architectures = [alphabet.encode_choice("architecture", name) for name in alphabet.architectures]
-    count = max(settings.population_of(0), len(architectures))
-    genes = first_generation(count, architectures, good, rng_of(settings.seed, "genes", 0))
-    return [Plan(("search", 0, index), child, ()) for index, child in enumerate(genes)]
+    """The first individuals: a race of all architectures, all drawn, or the plain start of an astrocyte schedule."""
+    rng = rng_of(settings.seed, "genes", 0)
+    count = settings.population_of(0)
+    if settings.mode == "astrocyte-schedule":
+        (genes,) = random_generation(1, alphabet.names, rng)
+        neutral: dict[str, float] = {
+            name: alphabet.scales[name].encode(1.0) for name in ("strong", "weak") if name in alphabet.numbers
+        }
+        first: dict[str, float] = {"architecture": alphabet.encode_choice("architecture", alphabet.architectures[0])}
+        return _factor_steps(alphabet, {**genes, **first, **neutral}, 0, ())
+    if settings.start == "drawn":
+        population = random_generation(count, alphabet.names, rng)
+    else:
+        architectures = [alphabet.encode_choice("architecture", name) for name in alphabet.architectures]
+        population = first_generation(
+            max(count, len(architectures)), alphabet.names, architectures, good_genes(alphabet), rng
+        )
+    return [Plan(("search", 0, index), child, ()) for index, child in enumerate(population)]
 
 
-def next_generation(settings: Settings, generation: int, ancestors: Sequence[Record]) -> list[Plan]:
+def good_genes(alphabet: Alphabet) -> dict[str, float]:
+    """The genes of the good fixed recipe, as far as the alphabet has its loss and optimizer."""
+    genes = {name: alphabet.scales[name].encode(value) for name, value in GOOD_RECIPE.items()}
+    if GOOD_LOSS in alphabet.losses:
+        genes["loss"] = alphabet.encode_choice("loss", GOOD_LOSS)
+    if GOOD_OPTIMIZER in alphabet.optimizers:
+        genes["optimizer"] = alphabet.encode_choice("optimizer", GOOD_OPTIMIZER)
+    return genes
+
+
+def next_generation(settings: Settings, alphabet: Alphabet, generation: int, ancestors: Sequence[Record]) -> list[Plan]:
     """Offspring of the complete ``ancestors`` (the last generation and the frozen elite).
 
-    The best one's copy trains on; the rest come from tournament, pairing, crossover and mutation.
-    Raises GenSoupError when there is no ancestor.
+    Where weights are inherited the best one's copy trains on; the rest come from tournament, pairing, crossover and
+    mutation. Raises GenSoupError when there is no ancestor.
     """
-    ranked = sorted(ancestors, key=lambda record: record.rank)
+    ranked = sorted(ancestors, key=lambda record: record.rank(settings.judge))
     if not ranked:
         raise GenSoupError(f"generation {generation}: no individual before it could be trained")
+    if settings.mode == "astrocyte-schedule":
+        return _factor_steps(alphabet, ranked[0].genes, generation, (ranked[0],))
     rng = rng_of(settings.seed, "genes", generation)
-    plans = [Plan(("search", generation, 0), dict(ranked[0].genes), (ranked[0],))]
+    plans = []
+    if settings.inherit != "none":
+        plans = [Plan(("search", generation, 0), dict(ranked[0].genes), (ranked[0],))]
     fitness = [record.mcc for record in ranked]
-    offspring = settings.population_of(generation) - 1
-    winners = tournament(range(len(ranked)), offspring, rng)
-    for index, mating in enumerate(pair(winners, fitness, rng), 1):
+    winners = tournament(range(len(ranked)), settings.population_of(generation) - len(plans), rng)
+    for index, mating in enumerate(pair(winners, fitness, rng), len(plans)):
         share = mating.share if mating.first <= mating.second else 1 - mating.share
         better, worse = sorted((mating.first, mating.second))
-        genes = mutate(crossover(ranked[better].genes, ranked[worse].genes, share, rng), rng)
+        mixed = crossover(ranked[better].genes, ranked[worse].genes, share, settings.crossover_rate, rng)
+        genes = mutate(mixed, settings.mutation_sigma, settings.redraw, rng)
         parents = (ranked[better],) if better == worse else (ranked[better], ranked[worse])
         plans.append(Plan(("search", generation, index), genes, parents, share))
     return plans
@@ -69,8 +93,8 @@ def branch_genes(settings: Settings, ancestor: Record, index: int) -> dict[str, 
     if index == 0:
         return dict(ancestor.genes)
     rng = rng_of(settings.seed, "branch", index)
-    child = mutate(ancestor.genes, rng)
-    return {**child, **{name: ancestor.genes[name] for name in ("architecture", "loss", "optimizer")}}
+    redraw = {name: rate for name, rate in settings.redraw.items() if name not in CATEGORIES}
+    return mutate(ancestor.genes, settings.mutation_sigma, redraw, rng)
 
 
 def rng_of(seed: int, purpose: str, *numbers: int) -> np.random.Generator:
@@ -82,3 +106,19 @@ def torch_seed(seed: int, place: Place) -> int:
     """The seed of batches and augmentation at a place."""
     phase, generation, index = place
     return int(rng_of(seed, phase, generation, index).integers(2**62))
+
+
+def _factor_steps(
+    alphabet: Alphabet, genes: dict[str, float], generation: int, parents: tuple[Record, ...]
+) -> list[Plan]:
+    """Nine children: every step of both factors from where the parent stands, without bounds; the control, whose
+    factors are fixed, trains nine plain repeats."""
+    plans = []
+    for index, (strong, weak) in enumerate((one, other) for one in FACTOR_STEPS for other in FACTOR_STEPS):
+        child = dict(genes)
+        for name, step in (("strong", strong), ("weak", weak)):
+            if name in alphabet.numbers:
+                scale = alphabet.scales[name]
+                child[name] += step / (scale.high - scale.low)
+        plans.append(Plan(("search", generation, index), child, parents))
+    return plans

@@ -30,9 +30,10 @@ class LimitError(GenSoupError):
 
 @dataclass(frozen=True)
 class Candidate:
-    """An architecture within the limits. latency: None where no frame rate is asked for."""
+    """An architecture within the limits at its deploy size. latency: None where nothing is timed."""
 
     name: str
+    size: int
     macs: int
     parameters: int
     latency: LatencyEstimate | None
@@ -65,7 +66,8 @@ class Admission:
 
 
 def admit(settings: Settings, classes: int, profile: RunProfile, progress: StageProgress) -> Admission:
-    """Check each architecture once, at the deploy size: multiply-adds, weights, then the measured 99th percentile.
+    """Settle each architecture's deploy size, the largest that holds the limits: multiply-adds, weights, then the
+    measured 99th percentile. What holds them at no size is excluded, with the reason at the smallest.
 
     Raises GenSoupError with the nearest candidate when nothing fits.
     """
@@ -73,7 +75,7 @@ def admit(settings: Settings, classes: int, profile: RunProfile, progress: Stage
     excluded: list[Excluded] = []
     for number, name in enumerate(settings.architectures):
         progress("limits", number, len(settings.architectures))
-        outcome = _check(name, settings, classes, profile)
+        outcome = _settle(name, settings, classes, profile)
         if isinstance(outcome, Candidate):
             candidates.append(outcome)
         else:
@@ -85,17 +87,32 @@ def admit(settings: Settings, classes: int, profile: RunProfile, progress: Stage
             raise GenSoupError(f"no architecture can be used; {excluded[0].name}: {excluded[0].reason}")
         nearest = min(over, key=lambda out: out.excess or 0.0)
         raise LimitError(
-            f"no architecture meets the limits at {settings.size} px; nearest is {nearest.name}: {nearest.reason}. "
-            "Raise --max-macs or lower --min-fps, lower --size, or name others with --architectures"
+            f"no architecture meets the limits at {min(settings.sizes)} px; nearest is {nearest.name}: "
+            f"{nearest.reason}. {_remedy(settings, nearest)}, lower --size, or name others with --architectures"
         )
     return Admission(tuple(candidates), tuple(excluded))
 
 
-def _check(name: str, settings: Settings, classes: int, profile: RunProfile) -> Candidate | Excluded:
+def _settle(name: str, settings: Settings, classes: int, profile: RunProfile) -> Candidate | Excluded:
+    """An architecture at the largest size that holds the limits, or why it is out at the smallest."""
+    for size in sorted(settings.sizes, reverse=True):
+        outcome = _check(name, size, settings, classes, profile)
+        if isinstance(outcome, Candidate):
+            break
+    return outcome
+
+
+def _remedy(settings: Settings, nearest: Excluded) -> str:
+    if "multiply-adds" in nearest.reason:
+        return "Raise --max-macs"
+    return "Lower --min-fps" if settings.max_latency_ms is None else "Raise --max-latency-ms"
+
+
+def _check(name: str, size: int, settings: Settings, classes: int, profile: RunProfile) -> Candidate | Excluded:
     try:
-        macs, parameters = count_cost(name, classes, settings.size)
+        macs, parameters = count_cost(name, classes, size)
     except (RuntimeError, ValueError) as error:
-        return Excluded(name, f"does not work at {settings.size} px ({str(error).splitlines()[0]})")
+        return Excluded(name, f"does not work at {size} px ({str(error).splitlines()[0]})")
     if macs > settings.max_macs:
         over = macs / settings.max_macs
         return Excluded(name, f"{macs / 1e6:.0f} M multiply-adds, limit {settings.max_macs / 1e6:.0f} M", over)
@@ -105,16 +122,16 @@ def _check(name: str, settings: Settings, classes: int, profile: RunProfile) -> 
     except WeightsError as error:
         hint = " (--init random does without)" if settings.init == "pretrained" else ""
         return Excluded(name, f"{error}{hint}")
-    if settings.min_fps is None:
-        return Candidate(name, macs, parameters, None, weights)
-    estimate = profile.untrained(name, classes)
-    limit = 1e3 / settings.min_fps
+    if settings.limit_ms is None:
+        return Candidate(name, size, macs, parameters, None, weights)
+    estimate = profile.untrained(name, size, classes)
+    allowed_ms = HEADROOM * settings.limit_ms
     if estimate is None:
-        return Excluded(name, f"not in the device profile ({profile_key(name, settings.size, PRECISION)})")
-    if not estimate.p99_ms <= HEADROOM * limit:
-        allowed = f"allowed {HEADROOM * limit:.1f} ms ({HEADROOM} × {limit:.2f})"
-        return Excluded(name, f"{_shown(estimate)}, {allowed}", estimate.p99_ms / (HEADROOM * limit))
-    return Candidate(name, macs, parameters, estimate, weights)
+        return Excluded(name, f"not in the device profile ({profile_key(name, size, PRECISION)})")
+    if not estimate.p99_ms <= allowed_ms:
+        allowed = f"allowed {allowed_ms:.1f} ms ({HEADROOM} × {settings.limit_ms:.2f})"
+        return Excluded(name, f"{_shown(estimate)}, {allowed}", estimate.p99_ms / allowed_ms)
+    return Candidate(name, size, macs, parameters, estimate, weights)
 
 
 class RunProfile:
@@ -137,42 +154,41 @@ class RunProfile:
         elif self._path.exists():
             self.profile = DeviceProfile.load(self._path)
         else:
-            self.profile = DeviceProfile.of_this_machine(settings.min_fps or 1.0, {})
+            self.profile = DeviceProfile.of_this_machine(settings.rate_hz, {})
 
-    def untrained(self, name: str, classes: int) -> LatencyEstimate | None:
-        """Latency of the untrained graph of an architecture at the deploy size; None when a given profile lacks it."""
-        key = profile_key(name, self._settings.size, PRECISION)
+    def untrained(self, name: str, size: int, classes: int) -> LatencyEstimate | None:
+        """Latency of the untrained graph of an architecture at a deploy size; None when a given profile lacks it."""
+        key = profile_key(name, size, PRECISION)
         if key in self.profile.estimates or self.given:
             return self.profile.estimates.get(key)
-        return self._measure(key, to_onnx(build(name, classes), 1.0, self._settings.size))
+        return self._measure(key, size, to_onnx(build(name, classes), 1.0, size))
 
-    def fused(self, name: str, model: nn.Module) -> LatencyEstimate | None:
+    def fused(self, name: str, size: int, model: nn.Module) -> LatencyEstimate | None:
         """Latency of a trained network, probed anew; with a given profile, of another device, what that says."""
-        key = profile_key(name, self._settings.size, FUSED)
+        key = profile_key(name, size, FUSED)
         if key in self.profile.estimates:
             return self.profile.estimates[key]
         if self.given:
-            return self.profile.estimates.get(profile_key(name, self._settings.size, PRECISION))
-        return self._measure(key, to_onnx(model, 1.0, self._settings.size))
+            return self.profile.estimates.get(profile_key(name, size, PRECISION))
+        return self._measure(key, size, to_onnx(model, 1.0, size))
 
-    def _measure(self, key: str, graph: bytes) -> LatencyEstimate:
+    def _measure(self, key: str, size: int, graph: bytes) -> LatencyEstimate:
         """Probe a graph here; the result is kept in the run folder, so that resuming never probes again.
 
         Over the allowed share by its tail alone, it is probed twice more and the middle one of the three counts.
         """
-        assert self._settings.min_fps is not None
-        estimates = [self._window(graph)]
+        assert self._settings.limit_ms is not None
+        estimates = [self._window(size, graph)]
         # Fast by the median yet over by the tail: another process may have been in the way of one short window.
-        if estimates[0].p50_ms <= HEADROOM * 1e3 / self._settings.min_fps < estimates[0].p99_ms:
-            estimates += [self._window(graph), self._window(graph)]
+        if estimates[0].p50_ms <= HEADROOM * self._settings.limit_ms < estimates[0].p99_ms:
+            estimates += [self._window(size, graph), self._window(size, graph)]
         estimate = sorted(estimates, key=lambda one: one.p99_ms)[len(estimates) // 2]
         self.profile = replace(self.profile, estimates={**self.profile.estimates, key: estimate})
         self.profile.save(self._path)
         return estimate
 
-    def _window(self, graph: bytes) -> LatencyEstimate:
-        assert self._settings.min_fps is not None
-        return probe(graph, self._settings.preprocess, rate_hz=self._settings.min_fps)
+    def _window(self, size: int, graph: bytes) -> LatencyEstimate:
+        return probe(graph, self._settings.preprocess(size), rate_hz=self._settings.rate_hz)
 
 
 def _keep(profile: DeviceProfile, run: Path) -> None:
@@ -193,5 +209,5 @@ def _digest(weights: dict[str, Tensor]) -> str:
 
 def _shown(estimate: LatencyEstimate) -> str:
     if math.isinf(estimate.p99_ms):
-        return f"{estimate.drops} of {estimate.frames} frames dropped"
+        return f"over the rate: {estimate.drops} of {estimate.frames} frames dropped, p99 unbounded"
     return f"p99 {estimate.p99_ms:.1f} ms a frame"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,18 +33,17 @@ class ImageStore:
 
 def decode(
     folder: LabelledFolder,
-    preprocess: Preprocess,
-    sizes: Sequence[int],
+    steps: Sequence[Preprocess],
     cache: Path,
     hashed: bool,
     progress: StageProgress,
 ) -> ImageStore:
-    """Read every image of ``folder`` once, on all cores, into memory-mapped files under ``cache``.
+    """Read every image of ``folder`` once, on all cores, into a memory-mapped file a step of preprocessing, under
+    ``cache``.
 
     Broken images are named and skipped. Raises GenSoupError when ``cache`` cannot be written.
     """
     count = len(folder.files)
-    steps = [replace(preprocess, size=size) for size in sorted(set(sizes))]
     try:
         cache.mkdir(parents=True, exist_ok=True)
         by_size = {

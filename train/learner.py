@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,17 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gensoup.train.astrocytes import AstrocyteCounts, Astrocytes, AstrocyteSettings
 from gensoup.train.augment import augmented
 from gensoup.train.genes import Recipe
 from gensoup.train.losses import LOSSES
 from gensoup.train.optimizers import OPTIMIZERS
 
-WARM_UP = 0.1  # share of the steps; the optimizer's state starts anew with every individual
-GRADIENT_NORM = 5.0
-
 
 class DivergedError(RuntimeError):
-    """The loss is no number any more."""
+    """The loss is no number any more. images: passes through the network until then."""
+
+    def __init__(self, message: str, images: int) -> None:
+        super().__init__(message)
+        self.images = images
 
 
 @dataclass(frozen=True)
@@ -39,63 +42,124 @@ class Examples:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """The learning rate over the steps: a linear warm-up, then a part of a cosine from 1 at 0 to 0 at 1.
+
+    start, end: that part; both 0 is a constant rate. warm_up: share of the steps.
+    """
+
+    start: float = 0.0
+    end: float = 0.0
+    warm_up: float = 0.1
+
+    def rate(self, step: int, steps: int) -> float:
+        """The share of the learning rate at ``step``, from 0, of ``steps``."""
+        warm = max(1, round(self.warm_up * steps)) if self.warm_up > 0 else 0
+        done = max(0, step - warm) / max(1, steps - warm)
+        cosine = 0.5 * (1 + math.cos(math.pi * (self.start + (self.end - self.start) * done)))
+        return cosine * ((step + 1) / warm if step < warm else 1.0)
+
+
+CONSTANT, ANNEALED = Schedule(), Schedule(end=1.0)
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long and how a network trains, beside its recipe.
+
+    epochs: passes over the examples, fractions allowed. gradient_norm: gradients are clipped to it, 0: never. mixing:
+    whether augmentation mixes images. average: keep an exponential average of the weights over about the last fifth of
+    the steps. astrocytes: scale active and silent filters meanwhile; None does not.
+    """
+
+    epochs: float
+    batch_size: int
+    seed: int
+    schedule: Schedule = CONSTANT
+    gradient_norm: float = 5.0
+    mixing: bool = True
+    average: bool = False
+    astrocytes: AstrocyteSettings | None = None
+
+
+@dataclass(frozen=True)
 class Lesson:
-    """What a training left behind. averaged: the exponential average of the weights, where asked for."""
+    """What a training left behind. images: passes through the network, repeated ones too. averaged: the exponential
+    average of the weights, where asked for. astrocytes: what they did, where there were any."""
 
     images: int
     averaged: Mapping[str, Tensor] | None
+    astrocytes: AstrocyteCounts | None = None
 
 
 def train(
     model: nn.Module,
     examples: Examples,
     recipe: Recipe,
-    *,
-    epochs: float,
-    batch_size: int,
-    seed: int,
+    course: Course,
     device: torch.device,
-    anneal: bool = False,
-    average: bool = False,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Lesson:
-    """Train ``model`` in place for ``epochs`` passes (fractions allowed) over ``examples``.
+    """Train ``model`` in place. All randomness comes from the course's seed.
 
-    anneal: cosine to zero instead of a constant learning rate, both after a warm-up. average: keep an exponential
-    average of the weights over about the last fifth of the steps. All randomness comes from ``seed``.
     Raises DivergedError when the loss is no number.
     """
-    torch.manual_seed(seed)  # dropout and stochastic depth draw from the global generator
-    generator = torch.Generator().manual_seed(seed)
-    batch_size = min(batch_size, len(examples))
-    steps = max(1, round(len(examples) // batch_size * epochs))
+    torch.manual_seed(course.seed)  # dropout and stochastic depth draw from the global generator
+    batch_size = min(course.batch_size, len(examples))
+    steps = max(1, round(len(examples) // batch_size * course.epochs))
     loss_of = LOSSES[recipe.loss]
-    optimizer = OPTIMIZERS[recipe.optimizer].build(model.parameters(), recipe.learning_rate, recipe.weight_decay)
-    averager = _Averager(model, steps) if average else None
-    model.train().to(memory_format=torch.channels_last)
-    for step, (planes, targets) in enumerate(_batches(examples, recipe, steps, batch_size, generator, device)):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * _schedule(step, steps, anneal)
-        loss = loss_of(model(planes), targets)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise DivergedError(f"the loss became {value} at step {step + 1} of {steps}")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
-        optimizer.step()
-        if averager is not None:
-            averager.update(model)
-        if on_step is not None:
-            on_step(step + 1, steps)
-    return Lesson(steps * batch_size, averager.weights if averager is not None else None)
+    kind = OPTIMIZERS[recipe.optimizer]
+    # L-BFGS views gradients as vectors, which only contiguous ones are.
+    layout = torch.contiguous_format if kind.repeats else torch.channels_last
+    optimizer = kind.build(model.parameters(), recipe.learning_rate, recipe.weight_decay)
+    averager = _Averager(model, steps) if course.average else None
+    evaluations = 0
+    model.train().to(memory_format=layout)
+    watched: contextlib.AbstractContextManager[Astrocytes | None] = contextlib.nullcontext()
+    if course.astrocytes is not None:
+        watched = course.astrocytes.attach(model, course.seed)
+    with watched as glia:
+        for step, (planes, targets) in enumerate(_batches(examples, recipe, course, steps, batch_size, device, layout)):
+
+            def evaluate(planes: Tensor = planes, targets: Tensor = targets, step: int = step) -> float:
+                nonlocal evaluations
+                evaluations += 1
+                optimizer.zero_grad(set_to_none=True)
+                loss = loss_of(model(planes), targets)
+                value = loss.item()
+                if not math.isfinite(value):
+                    message = f"the loss became {value} at step {step + 1} of {steps}"
+                    raise DivergedError(message, evaluations * batch_size)
+                loss.backward()
+                if course.gradient_norm:
+                    nn.utils.clip_grad_norm_(model.parameters(), course.gradient_norm)
+                return value
+
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * course.schedule.rate(step, steps)
+            optimizer.step(evaluate)
+            if glia is not None:
+                glia.step()
+            if averager is not None:
+                averager.update(model)
+            if on_step is not None:
+                on_step(step + 1, steps)
+        counts = None if glia is None else glia.counts()
+    return Lesson(evaluations * batch_size, averager.weights if averager is not None else None, counts)
 
 
 def _batches(
-    examples: Examples, recipe: Recipe, steps: int, batch_size: int, generator: torch.Generator, device: torch.device
+    examples: Examples,
+    recipe: Recipe,
+    course: Course,
+    steps: int,
+    batch_size: int,
+    device: torch.device,
+    layout: torch.memory_format = torch.channels_last,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Augmented batches, each epoch in a new order. The next one is made by a thread of its own while one trains."""
     per_epoch = len(examples) // batch_size  # the rest of an epoch is left out: batch norm dislikes tiny batches
+    generator = torch.Generator().manual_seed(course.seed)
     order = torch.empty(0, dtype=torch.int64)
 
     def make(step: int) -> tuple[Tensor, Tensor]:
@@ -106,8 +170,8 @@ def _batches(
         batch = np.sort(order[position * batch_size : (position + 1) * batch_size].numpy())
         frames = torch.from_numpy(examples.images[batch]).to(device)
         hot = functional.one_hot(torch.from_numpy(examples.targets[batch]), examples.classes).float().to(device)
-        planes, targets = augmented(frames, hot, recipe.augmentation, generator)
-        return planes.contiguous(memory_format=torch.channels_last), targets
+        planes, targets = augmented(frames, hot, recipe.augmentation, generator, mixing=course.mixing)
+        return planes.contiguous(memory_format=layout), targets
 
     with ThreadPoolExecutor(1, thread_name_prefix="augment") as thread:
         following = thread.submit(make, 0)
@@ -116,14 +180,6 @@ def _batches(
             if step + 1 < steps:
                 following = thread.submit(make, step + 1)
             yield batch
-
-
-def _schedule(step: int, steps: int, anneal: bool) -> float:
-    """The share of the learning rate at ``step``: linear warm-up, then constant or a cosine to zero."""
-    warm = max(1, round(WARM_UP * steps))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) if anneal else 1.0
 
 
 class _Averager:

@@ -26,7 +26,7 @@ STUDY = "gensoup"
 DATABASE = "study.db"
 FOLDER = "individuals"
 
-Place = tuple[str, int, int]  # phase ("search" or "branch"), generation, index
+Place = tuple[str, int, int]  # phase ("search", "branch" or "refit"), generation, index
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,9 @@ class Record:
         """Whether it was trained and scored."""
         return self.reason is None
 
-    @property
-    def rank(self) -> tuple[float, float, Place]:
-        """Sorts the best first: Matthews' correlation, ties by likelihood."""
-        return (-self.mcc, self.nll, self.place)
+    def rank(self, judge: str = "likelihood") -> tuple[float, float, Place]:
+        """Sorts the best first: Matthews' correlation, ties by likelihood where that is the judge, else by place."""
+        return (-self.mcc, self.nll if judge == "likelihood" else 0.0, self.place)
 
 
 class Ledger:
@@ -77,6 +76,7 @@ class Ledger:
     def __init__(self, run: Path) -> None:
         """Open or create the ledger. Raises GenSoupError when the run folder cannot be written or is no ledger."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.run = run
         self._folder = run / FOLDER
         self._path = run / DATABASE
         try:
@@ -105,7 +105,8 @@ class Ledger:
             state=TrialState.COMPLETE if record.complete else TrialState.FAIL,
             value=record.mcc if record.complete else None,
             params=record.genes,
-            distributions={name: FloatDistribution(0, 1) for name in record.genes},
+            # Astrocytes' factors, stepped freely, may lie outside of [0, 1].
+            distributions={name: FloatDistribution(min(0, gene), max(1, gene)) for name, gene in record.genes.items()},
             user_attrs={**values, "nll": record.nll if math.isfinite(record.nll) else None},
         )
         try:

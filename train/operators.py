@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from gensoup.train.genes import NAMES, NUMBERS, Genes
+from gensoup.train.genes import CATEGORIES, Genes
 
-CROSSOVER_RATE = 0.9
 SHARE_BOUNDS = (0.2, 0.8)
-MUTATION_SIGMA = 0.1
-REDRAW_RATE = 0.05
-# Categories that the weights depend on come with them from the better parent; a redraw of the architecture would
-# throw the weights away, so it is left to generation 0.
-REDRAWN = ("loss", "optimizer", *NUMBERS)
 
 
 @dataclass(frozen=True)
@@ -68,38 +62,50 @@ def pair(winners: Sequence[int], fitness: Sequence[float], rng: Generator) -> li
     return matings
 
 
-def crossover(better: Genes, worse: Genes, share_of_better: float, rng: Generator) -> dict[str, float]:
-    """Offspring genes (alg. 2): with probability .9 the weighted mean of the numbers, else the better parent's.
+def crossover(better: Genes, worse: Genes, share_of_better: float, rate: float, rng: Generator) -> dict[str, float]:
+    """Offspring genes (alg. 2): with probability ``rate`` the weighted mean of the numbers, else the better parent's.
 
     Categories come together from the better parent, as the weights do.
     """
     child = dict(better)
-    if rng.random() < CROSSOVER_RATE:
-        for name in NUMBERS:
+    if rng.random() < rate:
+        for name in _numbers(better):
             child[name] = share_of_better * better[name] + (1 - share_of_better) * worse[name]
     return child
 
 
-def mutate(genes: Genes, rng: Generator) -> dict[str, float]:
-    """Gaussian steps on the numbers, and a rare uniform redraw; never of the architecture."""
+def mutate(genes: Genes, sigma: float, redraw: Mapping[str, float], rng: Generator) -> dict[str, float]:
+    """Gaussian steps of standard deviation ``sigma`` on the numbers, then a uniform redraw of each gene at its rate.
+
+    Genes that ``redraw`` does not name are never redrawn. Random numbers are drawn for every gene whatever the rates.
+    """
     child = dict(genes)
-    for name in NUMBERS:
-        child[name] = float(np.clip(child[name] + rng.normal(0, MUTATION_SIGMA), 0, 1))
-    for name in REDRAWN:
-        if rng.random() < REDRAW_RATE:
-            child[name] = float(rng.random())
+    for name in _numbers(genes):
+        child[name] = float(np.clip(child[name] + rng.normal(0, sigma), 0, 1))
+    for name in sorted(genes):  # not in their order of insertion, which a ledger does not keep
+        chance, drawn = rng.random(2)
+        if chance < redraw.get(name, 0.0):
+            child[name] = float(drawn)
     return child
 
 
 def first_generation(
-    count: int, architecture_genes: Sequence[float], good: Genes, rng: Generator
+    count: int, names: Sequence[str], architecture_genes: Sequence[float], good: Genes, rng: Generator
 ) -> list[dict[str, float]]:
-    """Genes of generation 0: architectures in turn, the first of each with the ``good`` recipe, the rest drawn."""
+    """Genes of a race: architectures in turn, the first of each with the ``good`` recipe, the rest drawn."""
     population = []
-    for index in range(count):
-        drawn = {name: float(rng.random()) for name in NAMES}
+    for index, drawn in enumerate(random_generation(count, names, rng)):
         if index < len(architecture_genes):
-            drawn = dict(good)
+            drawn = {name: good.get(name, drawn[name]) for name in names}
         drawn["architecture"] = architecture_genes[index % len(architecture_genes)]
         population.append(drawn)
     return population
+
+
+def random_generation(count: int, names: Sequence[str], rng: Generator) -> list[dict[str, float]]:
+    """``count`` individuals, every gene drawn uniformly."""
+    return [{name: float(rng.random()) for name in names} for _ in range(count)]
+
+
+def _numbers(genes: Genes) -> list[str]:
+    return [name for name in sorted(genes) if name not in CATEGORIES]

@@ -12,17 +12,23 @@ from torch import nn
 
 @dataclass(frozen=True)
 class OptimizerKind:
-    """An optimizer's class, its default learning rate and fixed arguments."""
+    """An optimizer's class, its default learning rate and fixed arguments.
+
+    decays: whether it knows weight decay. repeats: whether one step evaluates the loss several times.
+    """
 
     factory: Callable[..., torch.optim.Optimizer]
     learning_rate: float
     arguments: dict[str, Any] = field(default_factory=dict)
+    decays: bool = True
+    repeats: bool = False
 
     def build(
         self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float
     ) -> torch.optim.Optimizer:
-        """An optimizer over ``parameters``."""
-        return self.factory(parameters, lr=learning_rate, weight_decay=weight_decay, **self.arguments)
+        """An optimizer over ``parameters``; weight decay reaches every one that has it."""
+        decay = {"weight_decay": weight_decay} if self.decays else {}
+        return self.factory(parameters, lr=learning_rate, **decay, **self.arguments)
 
 
 # The published reference's defaults for each, not torch's (a fixed table: torch's change between versions).
@@ -34,4 +40,10 @@ OPTIMIZERS: dict[str, OptimizerKind] = {
     "radam": OptimizerKind(torch.optim.RAdam, 1e-3),
     "rmsprop": OptimizerKind(torch.optim.RMSprop, 1e-2),
     "sgd": OptimizerKind(torch.optim.SGD, 1e-2, {"momentum": 0.9}),
+    "adagrad": OptimizerKind(torch.optim.Adagrad, 1e-2),
+    "asgd": OptimizerKind(torch.optim.ASGD, 1e-2),
+    "rprop": OptimizerKind(torch.optim.Rprop, 1e-2, decays=False),
+    "lbfgs": OptimizerKind(torch.optim.LBFGS, 1.0, decays=False, repeats=True),
 }
+# Made for whole batches of the data (L-BFGS, Rprop) or slow to get anywhere (ASGD, Adagrad): out by default.
+DEFAULT_OPTIMIZERS = tuple(name for name in OPTIMIZERS if name not in ("adagrad", "asgd", "rprop", "lbfgs"))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,12 @@ from gensoup.bench.paced import Trace
 from gensoup.runtime.errors import DataError, GenSoupError
 from gensoup.runtime.files import write_atomic
 from gensoup.runtime.images import read_image
-from gensoup.train import figures
-from gensoup.train.run import PREDICTIONS_FILE, read_metrics
+from gensoup.train import figures_latency, figures_scores, figures_search
+from gensoup.train.conclusion import PREDICTIONS_FILE
+from gensoup.train.importance import categories, numbers
+from gensoup.train.predictions import Predictions, read_predictions
+from gensoup.train.run import read_metrics
+from gensoup.train.summary import COSTS, enrich, generations
 
 REPORT_FILE = "report.html"
 THUMBNAIL_HEIGHT = 150
@@ -37,24 +41,34 @@ def write_report(
     Raises GenSoupError when the run is not finished or a file cannot be read.
     """
     metrics = read_metrics(run)
+    predictions = read_predictions(run / PREDICTIONS_FILE, metrics["labels"])
+    if "summary" not in metrics:
+        metrics = enrich(metrics, predictions.truth, predictions.probabilities)
     limit = metrics["settings"]["min_fps"]
     limit_ms = None if limit is None else 1e3 / limit
+    individuals, summary = metrics["individuals"], metrics["summary"]
+    deployed = None if evaluation is None else _json(evaluation)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["number"] = _number
     page = environment.get_template("report.html.j2").render(
         run=run.name,
         metrics=metrics,
+        summary=summary,
         limit_ms=limit_ms,
-        individuals=sorted(metrics["individuals"], key=lambda one: (one["reason"] is not None, -one["mcc"])),
-        convergence=Markup(figures.convergence(metrics["individuals"])),
-        tried=Markup(figures.tried(metrics["individuals"], limit_ms, metrics["settings"]["max_macs"])),
-        confusion=Markup(figures.confusion(metrics["scores"]["test"]["confusion_matrix"], metrics["labels"])),
-        samples=_samples(run, Path(metrics["settings"]["data"])),
+        individuals=sorted(individuals, key=lambda one: (one["reason"] is not None, -one["mcc"])),
+        by_name={one["name"]: one for one in individuals},
+        choices=categories(individuals),
+        numbers=numbers(individuals),
+        generations=len(generations(individuals)),
+        figures=_figures(metrics, limit_ms, deployed),
+        classes=_classes(metrics),
+        samples=_samples(predictions, metrics["labels"], Path(metrics["settings"]["data"])),
         gate=None if bench is None else _json(bench),
-        evaluation=None if evaluation is None else _json(evaluation),
+        evaluation=deployed,
         latency=None if trace is None else _latency(trace),
         clinical=(CLINICAL_RECALL, CLINICAL_SPECIFICITY),
     )
@@ -69,46 +83,89 @@ def _json(path: Path) -> Any:
         raise GenSoupError(f"{path}: not a result in JSON ({error})") from error
 
 
+def _number(value: Any) -> str:
+    """A decoded gene: three significant digits, text as it is."""
+    return f"{value:.3g}" if isinstance(value, (int, float)) else str(value)
+
+
+def _figures(metrics: Mapping[str, Any], limit_ms: float | None, deployed: Any) -> dict[str, Any]:
+    """Every figure of the search and the scores; those that a run has nothing for are left out."""
+    individuals, scores, summary = metrics["individuals"], metrics["scores"], metrics["summary"]
+    latency = (metrics["latency_ms"] or {}).get("p99_ms")
+    finals = {"macs": metrics["macs"], "latency_ms": latency}
+    limits = {"macs": metrics["settings"]["max_macs"], "latency_ms": limit_ms}
+    mcc = scores["search"]["mcc"]
+    drawn = {
+        "convergence": figures_search.convergence(individuals, mcc),
+        "shares": figures_search.shares(individuals, categories(individuals)),
+        "numbers": figures_search.numbers_over_time(individuals, numbers(individuals)),
+        "confusion": figures_scores.confusion(scores["test"]["confusion_matrix"], metrics["labels"]),
+        "reliability": figures_scores.reliability(summary["reliability"]),
+        "gap": figures_scores.gap(scores, summary["overfitting"]["best_mcc"], deployed),
+    }
+    if summary["importance"]["genes"]:
+        drawn["importance"] = figures_search.importance(summary["importance"]["genes"])
+    for cost in COSTS:
+        final, front = finals[cost], summary["pareto"][cost]
+        if final is not None and front:
+            drawn[cost] = figures_search.tradeoff(individuals, front, cost, limits[cost], (final, mcc))
+    return {name: Markup(figure) for name, figure in drawn.items()}
+
+
+def _classes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row a class: its ratios on ``test``, their intervals and whether it keeps the clinical line."""
+    table, intervals = metrics["scores"]["test"]["per_class"], metrics["summary"]["per_class_intervals"]
+    rows = []
+    for place, label in enumerate(metrics["labels"]):
+        row = {name: (table[name][place], intervals[name][place]) for name in intervals}
+        held = row["recall"][0] >= CLINICAL_RECALL and row["specificity"][0] >= CLINICAL_SPECIFICITY
+        support = table["support"][place]
+        rows.append({"label": label, "support": int(support), "clinical": bool(support) and held, "ratios": row})
+    return rows
+
+
 def _latency(path: Path) -> dict[str, Markup]:
     trace = Trace.load(path)
     limit_ms = 1e3 / trace.rate_hz
     seconds: NDArray[np.float64] = trace.scheduled - trace.scheduled[0]
     return {
-        "timeline": Markup(figures.latency_timeline(seconds, trace.latency_ms, limit_ms)),
-        "histogram": Markup(figures.latency_histogram(trace.latency_ms, limit_ms)),
+        "timeline": Markup(figures_latency.latency_timeline(seconds, trace.latency_ms, limit_ms)),
+        "histogram": Markup(figures_latency.latency_histogram(trace.latency_ms, limit_ms)),
     }
 
 
-def _samples(run: Path, data: Path) -> list[dict[str, Any]]:
-    """Test images with their predictions: the surest mistakes first, then a spread of what is right."""
-    try:
-        with (run / PREDICTIONS_FILE).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise GenSoupError(f"{run / PREDICTIONS_FILE}: cannot be read ({error.strerror})") from error
-    for row in rows:
-        row["probability"] = row[f"p({row['predicted']})"]
-    wrong = sorted(
-        (row for row in rows if row["truth"] != row["predicted"]), key=lambda row: row["probability"], reverse=True
-    )
-    right = [row for row in rows if row["truth"] == row["predicted"]]
-    chosen = [*wrong[:SHOWN_WRONG], *right[:: max(1, len(right) // SHOWN_RIGHT)][:SHOWN_RIGHT]]
-    return [sample for sample in (_sample(row, data) for row in chosen) if sample is not None]
+def _samples(predictions: Predictions, labels: list[str], data: Path) -> list[dict[str, Any]]:
+    """Test images with their predictions: the hardest mistakes first, then a spread of what is right."""
+    chosen = [*predictions.hardest(SHOWN_WRONG), *predictions.right(SHOWN_RIGHT)]
+    samples = []
+    for place in chosen:
+        picture = _thumbnail(data / predictions.files[place])
+        if picture is None:
+            continue
+        truth, predicted = int(predictions.truth[place]), int(predictions.predicted[place])
+        samples.append(
+            {
+                "file": predictions.files[place],
+                "truth": labels[truth],
+                "predicted": labels[predicted],
+                "probability": float(predictions.probabilities[place, predicted]),
+                "true_probability": float(predictions.probabilities[place, truth]),
+                "loss": float(predictions.losses[place]),
+                "right": truth == predicted,
+                "uri": picture,
+            }
+        )
+    return samples
 
 
-def _sample(row: dict[str, str], data: Path) -> dict[str, Any] | None:
+def _thumbnail(path: Path) -> str | None:
+    """A small JPEG as a data URI; None when the folder has moved since: the rest stands without its pictures."""
     try:
-        image = read_image(data / row["file"])
-    except DataError:  # the folder has moved since; the rest of the report stands without its pictures
+        image = read_image(path)
+    except DataError:
         return None
     scale = THUMBNAIL_HEIGHT / image.shape[0]
-    small = cv2.resize(image, (max(1, round(image.shape[1] * scale)), THUMBNAIL_HEIGHT), interpolation=cv2.INTER_AREA)
+    width = min(4 * THUMBNAIL_HEIGHT, max(1, round(image.shape[1] * scale)))
+    small = cv2.resize(image, (width, THUMBNAIL_HEIGHT), interpolation=cv2.INTER_AREA)
     jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
-    return {
-        "file": row["file"],
-        "truth": row["truth"],
-        "predicted": row["predicted"],
-        "probability": float(row["probability"]),
-        "right": row["truth"] == row["predicted"],
-        "uri": "data:image/jpeg;base64," + base64.b64encode(jpeg).decode(),
-    }
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,20 @@ from gensoup.runtime.errors import DataError
 
 # Share of each class: what trains, what the search sees, what accepts a fusion, what is opened once at the end.
 SHARES: Mapping[str, float] = {"train": 0.6, "search": 0.15, "soup": 0.1, "test": 0.15}
+# The thesis' parts: what is called search accepts fusions too.
+THREE_SHARES: Mapping[str, float] = {"train": 0.6, "search": 0.2, "test": 0.2}
 MIN_GROUPS = 2  # of every class in every role
 
 NEAR_DUPLICATE_BITS = 6  # of 64 that may differ between two views of one scene
 
 
 def assign_roles(
-    files: Sequence[str], targets: NDArray[np.int64], groups: Sequence[str], labels: Sequence[str], seed: int
+    files: Sequence[str],
+    targets: NDArray[np.int64],
+    groups: Sequence[str],
+    labels: Sequence[str],
+    seed: int,
+    role_shares: Mapping[str, float] = SHARES,
 ) -> dict[str, NDArray[np.int64]]:
     """Indices of each role, a pure function of the arguments.
 
@@ -29,11 +36,11 @@ def assign_roles(
     names, group_of = np.unique(np.asarray(groups), return_inverse=True)
     counts = np.zeros((len(names), len(labels)), np.int64)
     np.add.at(counts, (group_of, targets), 1)
-    _check_group_count(counts, labels)
+    _check_group_count(counts, labels, role_shares)
     totals = counts.sum(0)
-    shares = np.array(list(SHARES.values()))
+    shares = np.array(list(role_shares.values()))
     wanted = shares[:, None] * totals
-    dealt, groups_dealt = np.zeros_like(wanted), np.zeros((len(SHARES), len(labels)), np.int64)
+    dealt, groups_dealt = np.zeros_like(wanted), np.zeros((len(role_shares), len(labels)), np.int64)
     first_file = {int(group): files[index] for index, group in reversed(list(enumerate(group_of)))}
     order = sorted(range(len(names)), key=lambda group: (-counts[group].sum(), _draw(first_file[group], seed)))
     role_of = np.zeros(len(names), np.int64)
@@ -49,8 +56,8 @@ def assign_roles(
         dealt[role] += counts[group]
         groups_dealt[role] += present
         left -= present
-    _check_roles(groups_dealt, labels)
-    return {name: np.flatnonzero(role_of[group_of] == number) for number, name in enumerate(SHARES)}
+    _check_roles(groups_dealt, labels, role_shares)
+    return {name: np.flatnonzero(role_of[group_of] == number) for number, name in enumerate(role_shares)}
 
 
 def near_duplicate_groups(hashes: NDArray[np.bool_]) -> list[str]:
@@ -82,18 +89,18 @@ def _draw(file: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}/{file}".encode()).digest()
 
 
-def _check_group_count(counts: NDArray[np.int64], labels: Sequence[str]) -> None:
-    needed = MIN_GROUPS * len(SHARES)
+def _check_group_count(counts: NDArray[np.int64], labels: Sequence[str], roles: Collection[str]) -> None:
+    needed = MIN_GROUPS * len(roles)
     for label, present in zip(labels, (counts > 0).sum(0), strict=True):
         if present < needed:
             raise DataError(
                 f"class '{label}' has {present} groups of images (near-duplicates count once) and needs {needed}, "
-                f"{MIN_GROUPS} for each of {', '.join(SHARES)}: {needed - present} are missing"
+                f"{MIN_GROUPS} for each of {', '.join(roles)}: {needed - present} are missing"
             )
 
 
-def _check_roles(groups_dealt: NDArray[np.int64], labels: Sequence[str]) -> None:
-    for role, row in zip(SHARES, groups_dealt, strict=True):
+def _check_roles(groups_dealt: NDArray[np.int64], labels: Sequence[str], roles: Collection[str]) -> None:
+    for role, row in zip(roles, groups_dealt, strict=True):
         for label, count in zip(labels, row, strict=True):
             if count < MIN_GROUPS:
                 raise DataError(

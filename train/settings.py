@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import yaml
 
@@ -14,89 +16,194 @@ from gensoup.export.architectures import ARCHITECTURES, check_names
 from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.runtime.files import write_atomic
 from gensoup.runtime.preprocess import Fit, Preprocess
+from gensoup.train.genes import DEFAULT_SCALES, NAMES, NUMBERS, Scale
+from gensoup.train.losses import LOSSES
+from gensoup.train.optimizers import DEFAULT_OPTIMIZERS, OPTIMIZERS
 
-Init = Literal["pretrained", "random"]
 CONFIG_FILE = "config.yaml"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+DEFAULT_REDRAW = {name: 0.05 for name in NAMES if name != "architecture"}
+
+# What each word option may say.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "fit": get_args(Fit),
+    "init": ("pretrained", "random"),
+    "roles": ("four", "three"),
+    "mode": ("genetic", "astrocyte-schedule"),
+    "start": ("race", "drawn"),
+    "inherit": ("best", "average", "none"),
+    "judge": ("likelihood", "mcc"),
+    "score_size": ("deploy", "training"),
+    "schedule": ("constant", "cosine"),
+    "branch_from": ("ancestor", "initial"),
+    "astrocyte_form": ("mean", "thesis"),
+    "astrocyte_counters": ("own", "shuffled", "off"),
+}
+# The least that each number may be, and whether that itself is allowed.
+LEAST: dict[str, tuple[float, bool]] = {
+    "seed": (0, True),
+    "max_macs": (0, False),
+    "min_fps": (1, True),
+    "max_latency_ms": (0, False),
+    "generations": (1, True),
+    "population": (2, True),
+    "population_step": (0, True),
+    "population_min": (2, True),
+    "epochs": (0, False),
+    "first_size": (0, False),
+    "last_size": (0, False),
+    "steady_generations": (1, True),
+    "size_step": (1, True),
+    "crossover_rate": (0, True),
+    "mutation_sigma": (0, True),
+    "warm_up": (0, True),
+    "gradient_norm": (0, True),
+    "branches": (0, True),
+    "branch_epochs": (0, False),
+    "refit_epochs": (0, True),
+    "batch_size": (2, True),
+    "threads": (1, True),
+}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything needed to repeat a run.
+    """Everything needed to repeat a run; a preset is a set of these values.
 
-    size: the deploy size in pixels; images grow to it from two thirds over the generations.
-    max_macs: multiply-adds of one frame (600 M: the thesis' mobile regime). min_fps: None means nothing is timed.
-    init: ``pretrained`` takes ImageNet weights (``weights_dir``, else torchvision's download) and leaves out what has
-        none; ``random`` never downloads and draws what ``weights_dir`` lacks.
-    population, population_step, population_min: individuals of generation 0, how many fewer each generation, and the
-        least. epochs: of each individual in a generation.
-    branches, branch_epochs: continuations of the best ancestor at deploy size, learning rate annealed to zero.
+    Images. sizes: deploy sizes in pixels; each architecture gets the largest that it holds the limits at. roles:
+    ``three`` takes one part of the images for ``search`` and ``soup``.
+
+    Limits. max_macs: multiply-adds of one frame. min_fps, max_latency_ms: None where nothing is timed. init:
+    ``pretrained`` takes ImageNet weights (``weights_dir``, else torchvision's download) and leaves out what has none;
+    ``random`` never downloads and draws what ``weights_dir`` lacks.
+
+    Genes. scales: of each number; equal bounds fix it. mixing: whether augmentation mixes images (CutMix, Mixup).
+
+    Search. mode: generations of a genetic search, or nine steps of the astrocytes' factors an epoch. start: ``race``
+    gives every architecture a good recipe first; ``drawn`` draws all. population, population_step, population_min:
+    individuals of generation 0, how many fewer each generation, and the least. epochs: of each individual.
+    first_size, last_size: share of the deploy size in the first generation and in the last ``steady_generations``, in
+    multiples of ``size_step``. inherit: weights are the best of parents and midpoint, the parents' weighted average, or
+    nobody's. judge: what breaks ties and accepts a fusion. score_size: whether scored at the deploy size or as trained.
+    crossover_rate; mutation_sigma: of a step of each number; redraw: chance of a uniform redraw by gene.
+    astrocyte_counters: ``shuffled`` and ``off`` are an ablation's controls. schedule: of the learning rate over all generations. warm_up: share of an individual's steps. gradient_norm: what
+    gradients are clipped to, 0 for never.
+
+    Finish. branches: continuations of the best at deploy size, learning rate annealed to zero, from its weights or the
+    initial ones; branch_average: keep an average over each one's steps too. soup: fuse what fits together.
+    refit_epochs: of the fused network over train, search and soup together; 0 leaves it out.
+
     threads: CPU threads of the training; part of the run, since rounding depends on it.
     """
 
     data: str
-    size: int = 128
-    fit: Fit = "stretch"
+    sizes: tuple[int, ...] = (128,)
+    fit: str = "stretch"
+    roles: str = "four"
     seed: int = 0
     architectures: tuple[str, ...] = ARCHITECTURES
-    init: Init = "pretrained"
+    losses: tuple[str, ...] = tuple(LOSSES)
+    optimizers: tuple[str, ...] = DEFAULT_OPTIMIZERS
+    init: str = "pretrained"
     weights_dir: str | None = None
     max_macs: float = 600e6
     min_fps: float | None = None
+    max_latency_ms: float | None = None
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+    mixing: bool = True
+    mode: str = "genetic"
+    start: str = "race"
     generations: int = 6
     population: int = 12
     population_step: int = 2
     population_min: int = 4
     epochs: float = 1.0
+    first_size: float = 2 / 3
+    last_size: float = 1.0
+    steady_generations: int = 1
+    size_step: int = 16
+    inherit: str = "best"
+    judge: str = "likelihood"
+    score_size: str = "deploy"
+    crossover_rate: float = 0.9
+    mutation_sigma: float = 0.1
+    redraw: Mapping[str, float] = field(default_factory=lambda: DEFAULT_REDRAW)
+    schedule: str = "constant"
+    warm_up: float = 0.1
+    gradient_norm: float = 5.0
+    astrocyte_form: str = "mean"
+    astrocyte_counters: str = "own"
     branches: int = 3
     branch_epochs: float = 10.0
+    branch_from: str = "ancestor"
+    branch_average: bool = True
+    soup: bool = True
+    refit_epochs: float = 2.0
     batch_size: int = 32
     threads: int = 1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "scales", {**DEFAULT_SCALES, **self.scales})
         check_names(self.architectures)
-        if not self.architectures:
-            raise UsageError("--architectures: name at least one")
-        for name, options in (("init", get_args(Init)), ("fit", get_args(Fit))):
+        _check_known("--losses", self.losses, LOSSES)
+        _check_known("--optimizers", self.optimizers, OPTIMIZERS)
+        _check_known("scales", self.scales, NUMBERS)
+        _check_known("redraw", self.redraw, NAMES)
+        for name in ("architectures", "losses", "optimizers", "sizes"):
+            if not getattr(self, name):
+                raise UsageError(f"{option(name)}: name at least one")
+        for name, options in CHOICES.items():
             if getattr(self, name) not in options:
-                raise UsageError(f"--{name} {getattr(self, name)}: must be one of {', '.join(options)}")
-        if not (32 <= self.size <= 1024 and self.size % 16 == 0):
-            raise UsageError(f"--size {self.size}: must be a multiple of 16 from 32 to 1024")
-        for name, least in (
-            ("seed", 0),
-            ("generations", 1),
-            ("population", 2),
-            ("population_step", 0),
-            ("population_min", 2),
-            ("branches", 1),
-            ("batch_size", 2),
-            ("threads", 1),
+                raise UsageError(f"{option(name)} {getattr(self, name)}: must be one of {', '.join(options)}")
+        for size in self.sizes:
+            if not isinstance(size, int) or not 32 <= size <= 1024:
+                raise UsageError(f"--size {size}: must be a whole number between 32 and 1024")
+        for name, (least, allowed) in LEAST.items():
+            _check_least(name, getattr(self, name), least, allowed)
+        for name, most in (
+            ("crossover_rate", 1),
+            ("warm_up", 1),
+            ("last_size", 1),
+            ("first_size", 1),
+            ("min_fps", 1000),
         ):
-            if getattr(self, name) < least:
-                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least {least}")
-        for name in ("max_macs", "epochs", "branch_epochs", "min_fps"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise UsageError(f"--{name.replace('_', '-')} {value}: must be a number above zero")
-        if self.min_fps is not None and not 1 <= self.min_fps <= 1000:
-            raise UsageError(f"--min-fps {self.min_fps:g}: must lie between 1 and 1000")
+            if (getattr(self, name) or 0) > most:
+                raise UsageError(f"{option(name)} {getattr(self, name)}: must be at most {most}")
+        for name in ("mixing", "branch_average", "soup"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"{option(name)} {getattr(self, name)}: must be true or false")
+        for name, rate in self.redraw.items():
+            if not isinstance(rate, int | float) or not 0 <= rate <= 1:
+                raise UsageError(f"redraw, {name} {rate}: must lie between 0 and 1")
 
     @property
-    def preprocess(self) -> Preprocess:
-        """Preprocessing at the deploy size."""
-        return Preprocess(self.size, self.fit)
+    def limit_ms(self) -> float | None:
+        """Most milliseconds a frame may take, the stricter of the two limits; None where nothing is timed."""
+        limits = [1e3 / self.min_fps] if self.min_fps is not None else []
+        limits += [self.max_latency_ms] if self.max_latency_ms is not None else []
+        return min(limits, default=None)
+
+    @property
+    def rate_hz(self) -> float:
+        """Frames a second at which networks are timed: the frame rate asked for, else as many as the limit fits."""
+        return self.min_fps or (1.0 if self.limit_ms is None else 1e3 / self.limit_ms)
+
+    def preprocess(self, size: int) -> Preprocess:
+        """Preprocessing to ``size``."""
+        return Preprocess(size, self.fit)  # type: ignore[arg-type]
 
     def population_of(self, generation: int) -> int:
         """Individuals of a generation: shrinks by a fixed step down to the least (table 5.1)."""
         return max(min(self.population_min, self.population), self.population - generation * self.population_step)
 
-    def size_of(self, generation: int) -> int:
-        """Image size of a generation: from two thirds of the deploy size up to it, in multiples of 16."""
-        if self.generations == 1:
-            return self.size
-        start = max(32, round(self.size * 2 / 3 / 16) * 16)
-        grown = start + (self.size - start) * generation / (self.generations - 1)
-        return min(self.size, round(grown / 16) * 16)
+    def size_of(self, generation: int, deploy_size: int) -> int:
+        """Image size of a generation: grows from the first share of the deploy size to the last, in equal steps."""
+        growing = self.generations - self.steady_generations
+        done = 1.0 if generation >= growing else generation / growing
+        share = self.first_size + (self.last_size - self.first_size) * done
+        if share == 1:
+            return deploy_size
+        return min(deploy_size, max(32, round(deploy_size * share / self.size_step) * self.size_step))
 
     def save(self, run: Path, fingerprint: str) -> None:
         """Write ``config.yaml`` with the data's fingerprint."""
@@ -105,7 +212,9 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {**asdict(self), "architectures": list(self.architectures)}
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        scales = {name: [scale.kind, scale.low, scale.high] for name, scale in self.scales.items()}
+        return {**values, "scales": scales, "redraw": dict(self.redraw)}
 
     @classmethod
     def load(cls, run: Path) -> tuple[Settings, str]:
@@ -116,17 +225,78 @@ class Settings:
             version, fingerprint = int(values.pop("schema_version")), str(values.pop("data_fingerprint"))
             if version > SCHEMA_VERSION:
                 raise GenSoupError(f"{path}: written by a newer GenSoup (schema {version}): update gensoup")
-            return cls(**{**values, "architectures": tuple(values["architectures"])}), fingerprint
+            if version < SCHEMA_VERSION:
+                raise GenSoupError(f"{path}: written by an older GenSoup (schema {version}): start a new run")
+            return cls(**plain_to_values(values)), fingerprint
+        except UsageError as error:
+            raise GenSoupError(f"{path}: cannot be read ({error})") from error
         except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise GenSoupError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+            raise GenSoupError(f"{path}: cannot be read ({(str(error).splitlines() or ['?'])[0]})") from error
 
     def differences(self, other: Settings) -> list[str]:
         """What differs, as ``name: mine → other's``."""
-        names = [field.name for field in fields(self)]
-        pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
-        return [f"{name}: {mine} → {theirs}" for name, mine, theirs in pairs if mine != theirs]
+        mine, theirs = self.to_dict(), other.to_dict()
+        return [f"{name}: {mine[name]} → {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+
+
+FIELDS = tuple(one.name for one in fields(Settings))
+LEAST_DEFAULTS = {one.name: one.default for one in fields(Settings) if one.name in LEAST}
+
+
+def plain_to_values(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values, as YAML gives them, as arguments of :class:`Settings`; a name alone stands for a list of one.
+
+    Raises UsageError for a name that no setting has, with the nearest ones, and for a scale that is no scale.
+    """
+    _check_known("", plain, FIELDS)
+    values = dict(plain)
+    for name in ("architectures", "losses", "optimizers", "sizes"):
+        if name in values:
+            value = values[name]
+            values[name] = tuple(value) if isinstance(value, list | tuple) else (value,)
+    for name in ("scales", "redraw"):
+        if not isinstance(values.get(name, {}), Mapping):
+            raise UsageError(f"{name}: must be a mapping from genes, got {values[name]}")
+    if "scales" in values:
+        values["scales"] = {name: _scale(name, value) for name, value in values["scales"].items()}
+    return values
+
+
+def option(name: str) -> str:
+    """A setting's name as its command line option."""
+    return "--size" if name == "sizes" else f"--{name.replace('_', '-')}"
 
 
 def default_threads() -> int:
     """CPU threads that training takes by default: half of the cores, for batches are made beside it."""
     return max(1, (os.cpu_count() or 1) // 2)
+
+
+def _scale(name: str, value: Any) -> Scale:
+    try:
+        kind, low, high = value
+        return Scale(str(kind), float(low), float(high))  # type: ignore[arg-type]
+    except UsageError as error:
+        raise UsageError(f"scales, {name}: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"scales, {name}: must be [linear, log or log_or_zero, lowest, highest], got {value}"
+        ) from error
+
+
+def _check_known(where: str, names: Any, known: Any) -> None:
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), list(known), 3)
+            hint = f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(known)}"
+            raise UsageError(f"{where + ': ' if where else ''}'{name}' is unknown; {hint}")
+
+
+def _check_least(name: str, value: Any, least: float, allowed: bool) -> None:
+    if value is None and name in ("min_fps", "max_latency_ms"):
+        return
+    whole = isinstance(LEAST_DEFAULTS[name], int)
+    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < least or (value == least and not allowed):
+        bound = f"{'a whole number, ' * whole}at least {least:g}" if allowed else f"a number above {least:g}"
+        raise UsageError(f"{option(name)} {value}: must be {bound}")

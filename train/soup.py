@@ -73,8 +73,8 @@ class Ingredient:
 
     name: str
     weights: Weights
-    search_nll: float
-    soup_nll: float
+    search_loss: float
+    soup_loss: float
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class SoupStep:
     """One trial of the greedy soup."""
 
     name: str
-    soup_nll: float
+    loss: float
     accepted: bool
 
 
@@ -92,7 +92,7 @@ class Soup:
 
     names: tuple[str, ...]
     weights: Weights
-    soup_nll: float
+    loss: float
     steps: tuple[SoupStep, ...]
 
 
@@ -102,10 +102,10 @@ def greedy_soup(ingredients: Sequence[Ingredient], fuse: Callable[[Sequence[Weig
     ingredients: of one ancestry. fuse: averages weights, repairs their statistics and returns them with their loss on
     ``soup``. The result is never worse on ``soup`` than the best single ingredient, which is returned alone otherwise.
     """
-    ordered = sorted(ingredients, key=lambda ingredient: (ingredient.search_nll, ingredient.name))
-    best = min(ordered, key=lambda ingredient: (ingredient.soup_nll, ingredient.name))
+    ordered = sorted(ingredients, key=lambda ingredient: (ingredient.search_loss, ingredient.name))
+    best = min(ordered, key=lambda ingredient: (ingredient.soup_loss, ingredient.name))
     kept = [ordered[0]]
-    weights, loss = ordered[0].weights, ordered[0].soup_nll
+    weights, loss = ordered[0].weights, ordered[0].soup_loss
     steps = [SoupStep(ordered[0].name, loss, True)]
     for candidate in ordered[1:]:
         fused, fused_loss = fuse([ingredient.weights for ingredient in [*kept, candidate]])
@@ -113,7 +113,7 @@ def greedy_soup(ingredients: Sequence[Ingredient], fuse: Callable[[Sequence[Weig
         steps.append(SoupStep(candidate.name, fused_loss, accepted))
         if accepted:
             kept, weights, loss = [*kept, candidate], fused, fused_loss
-    if best.soup_nll < loss:
-        steps.append(SoupStep(f"{best.name} alone", best.soup_nll, True))
-        kept, weights, loss = [best], best.weights, best.soup_nll
+    if best.soup_loss < loss:
+        steps.append(SoupStep(f"{best.name} alone", best.soup_loss, True))
+        kept, weights, loss = [best], best.weights, best.soup_loss
     return Soup(tuple(ingredient.name for ingredient in kept), weights, loss, tuple(steps))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,30 +17,56 @@ class Init(str, Enum):
 
 
 def train_command(
-    context: typer.Context,
     data: Annotated[Path, typer.Argument(help="Labelled folder: one sub-folder a class, optionally groups.csv.")],
     out: Annotated[Path, typer.Option(help="The run folder to make.")],
-    size: Annotated[int, typer.Option(help="Deploy size in pixels, a multiple of 16.")] = 128,
-    seed: Annotated[int, typer.Option(help="The same seed and device profile give the same run.")] = 0,
-    architectures: Annotated[
-        str | None, typer.Option(help="Comma-separated torchvision classifiers; default: the eleven of the thesis.")
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the settings begin: gen-soup (default), gen-cnn, or the thesis' own: gen-soup-thesis-1, "
+            "gen-soup-thesis-2, gen-cnn-thesis, astrocytes-thesis."
+        ),
     ] = None,
-    max_macs: Annotated[float, typer.Option(help="Most multiply-adds of one frame, in millions.")] = 600.0,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings over the preset's; another run's config.yaml will do.")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Deploy size in pixels; of several (160,192,224) each network gets the largest it fits at."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed and device profile give the same run.")] = None,
+    architectures: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated torchvision classifiers; default: mobilenet_v3_small, mobilenet_v3_large, "
+            "shufflenet_v2_x1_0, _x1_5, _x2_0, squeezenet1_1, mnasnet1_0, regnet_x_400mf, regnet_y_400mf, "
+            "efficientnet_v2_s, convnext_tiny."
+        ),
+    ] = None,
+    losses: Annotated[str | None, typer.Option(help="Comma-separated losses to choose from.")] = None,
+    optimizers: Annotated[str | None, typer.Option(help="Comma-separated optimizers to choose from.")] = None,
+    max_macs: Annotated[float | None, typer.Option(help="Most multiply-adds of one frame, in millions (600).")] = None,
     min_fps: Annotated[
-        float | None, typer.Option(help="Frames a second the device must hold; without it nothing is timed.")
+        float | None, typer.Option(help="Frames a second the device must hold; without a limit nothing is timed.")
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="Most milliseconds from a frame's arrival to its result, as a p99.")
     ] = None,
     device_profile: Annotated[
         Path | None, typer.Option(help="Latencies measured on the device; default: this machine is probed.")
     ] = None,
     init: Annotated[
-        Init, typer.Option(help="pretrained: ImageNet weights or out; random: never downloads.")
-    ] = Init.pretrained,
+        Init | None, typer.Option(help="pretrained (default): ImageNet weights or out; random: never downloads.")
+    ] = None,
     weights_dir: Annotated[Path | None, typer.Option(help="Folder of weights, NAME.safetensors or NAME.pth.")] = None,
-    generations: Annotated[int, typer.Option(help="Generations of the search.")] = 6,
-    population: Annotated[int, typer.Option(help="Individuals of the first generation.")] = 12,
-    epochs: Annotated[float, typer.Option(help="Epochs of an individual in a generation.")] = 1.0,
-    branch_epochs: Annotated[float, typer.Option(help="Epochs of each of the three final branches.")] = 10.0,
-    batch_size: Annotated[int, typer.Option(help="Images a training step.")] = 32,
+    generations: Annotated[int | None, typer.Option(help="Generations of the search.")] = None,
+    population: Annotated[int | None, typer.Option(help="Individuals of the first generation.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Epochs of an individual in a generation.")] = None,
+    branch_epochs: Annotated[float | None, typer.Option(help="Epochs of each final branch.")] = None,
+    refit_epochs: Annotated[
+        float | None, typer.Option(help="Epochs of the fused network on all images but the test's; 0: none.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
+    astrocytes: Annotated[bool, typer.Option("--astrocytes", help="Search the astrocytes' factors too.")] = False,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads of the training; default: half of the cores.")
     ] = None,
@@ -57,36 +82,43 @@ def train_command(
     from gensoup.runtime.errors import MissingDependencyError, UsageError
 
     try:
+        from gensoup.train.genes import ASTROCYTE_SCALE
+        from gensoup.train.presets import compose, recompose
         from gensoup.train.report import write_report
         from gensoup.train.run import METRICS_FILE, train_run
-        from gensoup.train.settings import ARCHITECTURES, CONFIG_FILE, Settings, default_threads
+        from gensoup.train.settings import CONFIG_FILE, Settings
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or "torch", "train") from error
 
-    if device_profile is not None and min_fps is None:
-        raise UsageError("--device-profile: give --min-fps too, the rate that the device must hold")
     if weights_dir is not None and not weights_dir.is_dir():
         raise UsageError(f"--weights-dir {weights_dir}: no such folder")
-    asked: dict[str, Any] = {
-        "size": size,
+    named: dict[str, Any] = {
+        "sizes": None if size is None else _sizes(size),
         "seed": seed,
-        "architectures": ARCHITECTURES if architectures is None else tuple(_names(architectures)),
-        "init": init.value,
+        "architectures": _names(architectures),
+        "losses": _names(losses),
+        "optimizers": _names(optimizers),
+        "init": None if init is None else init.value,
         "weights_dir": None if weights_dir is None else str(weights_dir),
-        "max_macs": max_macs * 1e6,
+        "max_macs": None if max_macs is None else max_macs * 1e6,
         "min_fps": min_fps,
+        "max_latency_ms": max_latency_ms,
         "generations": generations,
         "population": population,
         "epochs": epochs,
         "branch_epochs": branch_epochs,
+        "refit_epochs": refit_epochs,
         "batch_size": batch_size,
-        "threads": threads or default_threads(),
+        "threads": threads,
+        "scales": {"strong": ASTROCYTE_SCALE, "weak": ASTROCYTE_SCALE} if astrocytes else None,
     }
+    options = {name: value for name, value in named.items() if value is not None}
     if resume and (out / CONFIG_FILE).exists():  # what is not said again stays as it was
-        said = {name: value for name, value in asked.items() if _on_command_line(context, name)}
-        settings = replace(Settings.load(out)[0], data=str(data), **said)
+        settings = recompose(Settings.load(out)[0], str(data), preset, config, options)
     else:
-        settings = Settings(data=str(data), **asked)
+        settings = compose(str(data), preset, config, options)
+    if device_profile is not None and settings.limit_ms is None:
+        raise UsageError("--device-profile: give --min-fps or --max-latency-ms too, what the device must hold")
     with stage_bars() as progress:
         metrics = train_run(settings, out, resume=resume, profile=device_profile, progress=progress)
     report = write_report(out)
@@ -154,10 +186,14 @@ def result_table(metrics: dict[str, Any]) -> Any:
     return table
 
 
-def _on_command_line(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+def _sizes(text: str) -> tuple[int, ...]:
+    from gensoup.runtime.errors import UsageError
+
+    try:
+        return tuple(int(size) for size in text.split(",") if size.strip())
+    except ValueError as error:
+        raise UsageError(f"--size {text}: must be a number of pixels, or several with commas between") from error

@@ -48,7 +48,7 @@ def test_digest_size_and_manifest_are_the_files(exported: Any, tiny_run: Any) ->
     assert manifest.labels[1] == unicodedata.normalize("NFC", "lésion plate")
     assert (manifest.architecture, manifest.macs) == (tiny_run.metrics["architecture"], tiny_run.metrics["macs"])
     assert manifest.parameters == tiny_run.metrics["parameters"]
-    assert manifest.preprocess == tiny_run.settings.preprocess
+    assert manifest.preprocess == tiny_run.settings.preprocess(48)
     assert manifest.metrics["mcc"] == tiny_run.metrics["scores"]["test"]["mcc"]
     assert manifest.metrics["intervals"] and manifest.metrics["role"] == "test"
     assert {"seed", "data_fingerprint", "genes", "versions"} <= set(manifest.provenance)
@@ -70,7 +70,7 @@ def test_golden_frames_have_1080p_and_odd_sizes_and_are_no_patients(exported: An
     sizes = [frame.shape[:2] for frame in golden.camera_frames]
     assert (1080, 1920) in sizes
     assert any(height % 2 and width % 2 for height, width in sizes)
-    preprocess = tiny_run.settings.preprocess
+    preprocess = tiny_run.settings.preprocess(48)
     for camera, frame in zip(golden.camera_frames, golden.frames, strict=True):
         np.testing.assert_array_equal(preprocess(camera), frame)
     np.testing.assert_allclose(golden.probabilities.sum(1), 1, atol=1e-5)
@@ -93,7 +93,7 @@ def test_the_same_run_gives_the_same_bytes(exported: Any, tiny_run: Any, tmp_pat
 def test_a_wrong_graph_is_refused_and_nothing_is_written(
     tiny_run: Any, make_tiny_model: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = tiny_run.settings.size
+    size = tiny_run.metrics["size"]
     monkeypatch.setattr(exporter, "to_onnx", lambda *arguments: make_tiny_model(size, 3))  # a valid graph, another's
     with pytest.raises(ParityError, match="not equal"):
         export_run(tiny_run.folder, tmp_path / "wrong.gensoup")

@@ -116,7 +116,7 @@ def test_usage_mistakes_are_64_and_name_the_option(gensoup: Run, arguments: list
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--size", "100"], "--size 100"),
+        (["--size", "10"], "--size 10"),
         (["--architectures", "resnet51"], "resnet50"),
         (["--architectures", ","], "--architectures"),
         (["--generations", "0"], "--generations 0"),
@@ -280,7 +280,7 @@ def test_a_run_folder_in_use_is_named_with_the_remedy(gensoup: Run, tiny_run: An
     code, _, err = gensoup("train", tiny_run.data, "--out", tiny_run.folder, *QUICK)
     assert code == USAGE and "--resume" in complaint(err)
     code, _, err = gensoup("train", tiny_run.data, "--out", tiny_run.folder, *QUICK, "--resume")
-    assert code == USAGE and "other settings" in complaint(err) and "size: 48 → 32" in complaint(err)
+    assert code == USAGE and "other settings" in complaint(err) and "sizes: [48] → [32]" in complaint(err)
     assert digests(tiny_run.folder) == before
 
 

@@ -51,7 +51,7 @@ def never_probed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_too_many_multiply_adds_are_out_with_the_reason(
     settings: Callable[..., Settings], tmp_path: Path, never_probed: None
 ) -> None:
-    chosen = settings(size=64, max_macs=10e6)
+    chosen = settings(sizes=(64,), max_macs=10e6)
     calls: list[tuple[str, int, int]] = []
     admission = admit(chosen, 3, RunProfile(tmp_path, chosen, None), lambda *call: calls.append(call))
     assert [one.name for one in admission.candidates] == ["shufflenet_v2_x0_5", "mobilenet_v3_small"]
@@ -63,7 +63,7 @@ def test_too_many_multiply_adds_are_out_with_the_reason(
 
 
 def test_the_deploy_size_counts(settings: Callable[..., Settings], tmp_path: Path) -> None:
-    small, large = (settings(size=size, architectures=NAMES[:1], max_macs=10e6) for size in (64, 128))
+    small, large = (settings(sizes=(size,), architectures=NAMES[:1], max_macs=10e6) for size in (64, 128))
     admit(small, 3, RunProfile(tmp_path, small, None), silent)
     with pytest.raises(GenSoupError, match="at 128 px"):
         admit(large, 3, RunProfile(tmp_path, large, None), silent)
@@ -96,8 +96,8 @@ def test_a_given_profile_is_obeyed_and_copied(
     # Resumed without naming it again, or once the file is gone: still that device, never this machine.
     resumed = RunProfile(run, chosen, None)
     assert admit(chosen, 3, resumed, silent) == admission
-    assert resumed.fused("mobilenet_v3_small", build("mobilenet_v3_small", 3)) is None
-    fused = resumed.fused("shufflenet_v2_x0_5", build("shufflenet_v2_x0_5", 3))
+    assert resumed.fused("mobilenet_v3_small", 32, build("mobilenet_v3_small", 3)) is None
+    fused = resumed.fused("shufflenet_v2_x0_5", 32, build("shufflenet_v2_x0_5", 3))
     assert fused is not None and fused.p99_ms == HEADROOM * LIMIT
 
 
@@ -146,11 +146,11 @@ def test_this_machine_is_probed_once_an_architecture_and_never_again(
     chosen = settings(min_fps=FPS, architectures=NAMES[:1])
     held = RunProfile(tmp_path, chosen, None)
     admission = admit(chosen, 3, held, silent)
-    held.fused(NAMES[0], build(NAMES[0], 3))
+    held.fused(NAMES[0], 32, build(NAMES[0], 3))
     assert len(probed) == 2
     resumed = RunProfile(tmp_path, chosen, None)
     assert admit(chosen, 3, resumed, silent) == admission
-    assert resumed.fused(NAMES[0], build(NAMES[0], 3)) == LatencyEstimate(1.0, 2.0, 5.0, 100, 0)
+    assert resumed.fused(NAMES[0], 32, build(NAMES[0], 3)) == LatencyEstimate(1.0, 2.0, 5.0, 100, 0)
     assert len(probed) == 2
 
 
@@ -181,7 +181,38 @@ def test_without_weights_an_architecture_is_out_unless_they_are_drawn(
 
 
 def test_a_size_a_network_cannot_take_is_a_reason(settings: Callable[..., Settings], tmp_path: Path) -> None:
-    chosen = settings(size=32, architectures=(NAMES[0], "inception_v3"), max_macs=1e12)
+    chosen = settings(sizes=(32,), architectures=(NAMES[0], "inception_v3"), max_macs=1e12)
     admission = admit(chosen, 3, RunProfile(tmp_path, chosen, None), silent)
     assert "does not work at 32 px" in admission.excluded[0].reason
     assert "\n" not in admission.excluded[0].reason
+
+
+def test_of_several_sizes_each_network_gets_the_largest_that_fits(
+    settings: Callable[..., Settings], tmp_path: Path, never_probed: None
+) -> None:
+    estimates = {
+        profile_key(name, size, PRECISION): LatencyEstimate(p99 / 2, p99 / 1.5, p99, 100, 0)
+        for name, costs in {
+            NAMES[0]: (5.0, 9.0, 16.0),
+            NAMES[1]: (8.0, 18.0, 30.0),
+            NAMES[2]: (18.0, 20.0, 30.0),
+        }.items()
+        for size, p99 in zip((32, 64, 96), costs, strict=True)
+    }
+    DeviceProfile({}, FPS, estimates).save(tmp_path / "cart.json")
+    chosen = settings(min_fps=FPS, sizes=(64, 32, 96))
+    admission = admit(chosen, 3, RunProfile(tmp_path / "run", chosen, tmp_path / "cart.json"), silent)
+    assert {one.name: one.size for one in admission.candidates} == {NAMES[0]: 96, NAMES[1]: 32}
+    (out,) = admission.excluded  # the reason at the smallest size
+    assert out.name == NAMES[2] and "p99 18.0 ms" in out.reason
+
+
+def test_a_limit_of_latency_alone_is_obeyed(
+    settings: Callable[..., Settings], tmp_path: Path, never_probed: None
+) -> None:
+    given = profile(tmp_path / "cart.json", **dict(zip(NAMES, (8.0, 8.6, 30.0), strict=True)))
+    chosen = settings(max_latency_ms=10.0)
+    admission = admit(chosen, 3, RunProfile(tmp_path / "run", chosen, given), silent)
+    assert [one.name for one in admission.candidates] == [NAMES[0]]
+    with pytest.raises(GenSoupError, match="Raise --max-latency-ms"):
+        admit(settings(max_latency_ms=1.0), 3, RunProfile(tmp_path / "run", chosen, given), silent)

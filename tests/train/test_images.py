@@ -29,7 +29,8 @@ def test_each_size_holds_what_preprocessing_makes_of_the_files(shapes: Path, tmp
     before = content_of(shapes)
     folder = LabelledFolder.open(shapes).subset(range(0, 120, 10))
     calls: list[tuple[str, int, int]] = []
-    store = decode(folder, Preprocess(48, "crop"), [32, 48, 32], tmp_path, False, lambda *call: calls.append(call))
+    steps = [Preprocess(32, "crop"), Preprocess(48, "crop")]
+    store = decode(folder, steps, tmp_path, False, lambda *call: calls.append(call))
     assert sorted(store.by_size) == [32, 48]
     assert store.hashes is None and store.skipped == {}
     for size, images in store.by_size.items():
@@ -50,7 +51,7 @@ def test_broken_images_are_named_with_their_reason_and_skipped(
     (data / "c" / "cut.jpg").write_bytes(content[:200])
     (data / "c" / "gone.png").symlink_to(tmp_path / "nowhere.png")
     folder = LabelledFolder.open(data)
-    store = decode(folder, Preprocess(32), [32], tmp_path / "cache", True, lambda *call: None)
+    store = decode(folder, [Preprocess(32)], tmp_path / "cache", True, lambda *call: None)
     assert list(store.skipped) == ["a/text.jpg", "b/empty.png", "c/cut.jpg", "c/gone.png"]
     assert "not an image" in store.skipped["a/text.jpg"]
     assert "empty" in store.skipped["b/empty.png"]
@@ -66,7 +67,7 @@ def test_broken_images_are_named_with_their_reason_and_skipped(
 def test_a_cache_that_cannot_be_written_is_one_line_that_names_it(shapes: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").touch()
     with pytest.raises(GenSoupError, match="cache: cannot be written") as error:
-        decode(LabelledFolder.open(shapes), Preprocess(32), [32], tmp_path / "cache", False, lambda *call: None)
+        decode(LabelledFolder.open(shapes), [Preprocess(32)], tmp_path / "cache", False, lambda *call: None)
     assert "\n" not in str(error.value)
 
 

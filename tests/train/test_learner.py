@@ -17,7 +17,8 @@ from gensoup.runtime.images import read_image
 from gensoup.runtime.preprocess import Preprocess
 from gensoup.train import learner
 from gensoup.train.genes import Recipe
-from gensoup.train.learner import DivergedError, Examples, train
+from gensoup.train.learner import ANNEALED, CONSTANT, Course, DivergedError, Examples, Schedule, train
+from gensoup.train.optimizers import OPTIMIZERS
 from gensoup.train.scoring import fitness_on
 
 CPU = torch.device("cpu")
@@ -51,7 +52,7 @@ def same(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
 def test_it_learns_an_easy_set(examples: Examples) -> None:
     model = initial_model("squeezenet1_1", 3, seed=0, pretrained=None)
     recipe = replace(RECIPE, learning_rate=1e-3)
-    train(model, examples, recipe, epochs=9, batch_size=16, seed=1, device=CPU, anneal=True)
+    train(model, examples, recipe, Course(epochs=9, batch_size=16, seed=1, schedule=ANNEALED), CPU)
     fitness = fitness_on(model, examples.images, examples.targets, CPU)
     assert fitness.mcc > 0.8
     assert fitness.nll < 0.5 < np.log(3)
@@ -64,7 +65,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_others(examples: Examples
         model = fresh()
         np.random.default_rng().random(3)
         torch.rand(seed)  # whatever the generators were left in before
-        train(model, examples, recipe, epochs=0.6, batch_size=16, seed=seed, device=CPU)
+        train(model, examples, recipe, Course(epochs=0.6, batch_size=16, seed=seed), CPU)
         trained.append(weights(model))
     assert same(trained[0], trained[1])
     assert not same(trained[0], trained[2])
@@ -75,7 +76,7 @@ def test_dropout_depends_on_the_seed_too(examples: Examples) -> None:
     for _ in range(2):
         torch.manual_seed(int(torch.randint(1000, (1,))))
         model = initial_model("squeezenet1_1", 3, seed=0, pretrained=None)
-        train(model, examples, replace(RECIPE, learning_rate=1e-4), epochs=0.3, batch_size=16, seed=2, device=CPU)
+        train(model, examples, replace(RECIPE, learning_rate=1e-4), Course(epochs=0.3, batch_size=16, seed=2), CPU)
         trained.append(weights(model))
     assert same(*trained)
 
@@ -83,7 +84,7 @@ def test_dropout_depends_on_the_seed_too(examples: Examples) -> None:
 def test_a_run_away_learning_rate_is_diverged_and_says_when(examples: Examples) -> None:
     wild = replace(RECIPE, learning_rate=1e12, optimizer="sgd")
     with pytest.raises(DivergedError, match=r"the loss became \S+ at step \d+ of \d+"):
-        train(fresh(), examples, wild, epochs=4, batch_size=16, seed=1, device=CPU)
+        train(fresh(), examples, wild, Course(epochs=4, batch_size=16, seed=1), CPU)
 
 
 def test_counts_images_and_reports_steps(examples: Examples) -> None:
@@ -92,10 +93,8 @@ def test_counts_images_and_reports_steps(examples: Examples) -> None:
         fresh(),
         examples,
         RECIPE,
-        epochs=1.5,
-        batch_size=50,
-        seed=1,
-        device=CPU,
+        Course(epochs=1.5, batch_size=50, seed=1),
+        CPU,
         on_step=lambda *call: calls.append(call),
     )
     # 120 images make two whole batches of 50 an epoch.
@@ -106,12 +105,12 @@ def test_counts_images_and_reports_steps(examples: Examples) -> None:
 
 def test_a_batch_larger_than_the_set_is_the_set(examples: Examples) -> None:
     few = Examples(examples.images[:6], examples.targets[:6], 3)
-    assert train(fresh(), few, RECIPE, epochs=2, batch_size=64, seed=1, device=CPU).images == 12
+    assert train(fresh(), few, RECIPE, Course(epochs=2, batch_size=64, seed=1), CPU).images == 12
 
 
 def test_the_average_is_of_the_last_steps_and_differs_from_the_last(examples: Examples) -> None:
     model = fresh()
-    lesson = train(model, examples, RECIPE, epochs=2, batch_size=16, seed=1, device=CPU, average=True)
+    lesson = train(model, examples, RECIPE, Course(epochs=2, batch_size=16, seed=1, average=True), CPU)
     last = weights(model)
     assert lesson.averaged is not None and lesson.averaged.keys() == last.keys()
     initial = weights(fresh())
@@ -124,7 +123,7 @@ def test_the_average_is_of_the_last_steps_and_differs_from_the_last(examples: Ex
     assert apart(averaged, last) < apart(initial, last)
     assert all(torch.equal(value, last[name]) for name, value in averaged.items() if not value.is_floating_point())
     plain = fresh()
-    train(plain, examples, RECIPE, epochs=2, batch_size=16, seed=1, device=CPU)
+    train(plain, examples, RECIPE, Course(epochs=2, batch_size=16, seed=1), CPU)
     assert same(weights(plain), last)  # averaging changes nothing in the training itself
 
 
@@ -144,22 +143,46 @@ def test_average_equals_its_recurrence() -> None:
 
 
 def test_schedule_warms_up_then_stays_or_anneals_to_zero() -> None:
-    constant = [learner._schedule(step, 100, anneal=False) for step in range(100)]
+    constant = [CONSTANT.rate(step, 100) for step in range(100)]
     assert constant[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
     assert constant[10:] == [1.0] * 90
-    cosine = [learner._schedule(step, 100, anneal=True) for step in range(100)]
+    cosine = [ANNEALED.rate(step, 100) for step in range(100)]
     assert cosine[:10] == constant[:10]
     assert cosine[10] == 1.0 and cosine[55] == pytest.approx(0.5) and 0 < cosine[99] < 1e-3
     assert cosine[10:] == sorted(cosine[10:], reverse=True)
-    assert learner._schedule(0, 1, anneal=True) == 1.0
+    assert ANNEALED.rate(0, 1) == 1.0
+
+
+def test_parts_of_a_cosine_over_generations_join_into_one() -> None:
+    parts = [Schedule(number / 4, (number + 1) / 4, 0.0).rate(step, 10) for number in range(4) for step in range(10)]
+    assert parts == pytest.approx([Schedule(0.0, 1.0, 0.0).rate(step, 40) for step in range(40)])
+    assert parts[0] == 1.0
+
+
+def test_an_optimizer_that_repeats_its_step_learns_and_every_pass_counts(examples: Examples) -> None:
+    few = Examples(examples.images[::4], examples.targets[::4], 3)
+    recipe = replace(RECIPE, optimizer="lbfgs", learning_rate=0.1)
+    model = initial_model("squeezenet1_1", 3, seed=0, pretrained=None)
+    before = fitness_on(model, few.images, few.targets, CPU).nll
+    lesson = train(model, few, recipe, Course(epochs=2, batch_size=30, seed=1, gradient_norm=0.0), CPU)
+    assert lesson.images > 2 * 30 * 5 and lesson.images % 30 == 0
+    assert fitness_on(model, few.images, few.targets, CPU).nll < before
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_every_optimizer_changes_the_weights(examples: Examples, name: str) -> None:
+    recipe = replace(RECIPE, optimizer=name, learning_rate=OPTIMIZERS[name].learning_rate * 0.1)
+    model = fresh()
+    train(model, examples, recipe, Course(epochs=0.3, batch_size=16, seed=1), CPU)
+    changed = [name for name, value in fresh().named_parameters() if not torch.equal(value, model.get_parameter(name))]
+    assert len(changed) > 100
 
 
 def test_every_image_is_seen_once_an_epoch_in_another_order(examples: Examples) -> None:
     seen: list[np.ndarray] = []
-    generator = torch.Generator().manual_seed(0)
     numbered = Examples(np.zeros((12, 4, 4, 3), np.uint8), np.arange(12) % 3, 3)
     numbered.images[:, 0, 0, 0] = np.arange(12)
-    for planes, _ in learner._batches(numbered, RECIPE, 6, 4, generator, CPU):
+    for planes, _ in learner._batches(numbered, RECIPE, Course(2, 4, 0), 6, 4, CPU):
         blue = planes[:, 2, 0, 0] * (0.225 * 255) + 0.406 * 255
         seen.append(blue.round().int().numpy())
     epochs = [np.concatenate(seen[:3]), np.concatenate(seen[3:])]
@@ -179,5 +202,5 @@ def test_gradients_are_clipped(examples: Examples, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(nn.utils, "clip_grad_norm_", spy)
     wild = replace(RECIPE, loss="logit_normalisation")
-    train(fresh(), examples, wild, epochs=0.5, batch_size=16, seed=1, device=CPU)
-    assert norms and max(norms) <= learner.GRADIENT_NORM * 1.001
+    train(fresh(), examples, wild, Course(epochs=0.5, batch_size=16, seed=1), CPU)
+    assert norms and max(norms) <= 5.0 * 1.001

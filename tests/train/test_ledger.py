@@ -125,5 +125,6 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_names_and_ranks() -> None:
     assert record(7).name == "search-01-07"
     best, tied, worst = record(3, mcc=0.5, nll=0.2), record(1, mcc=0.5, nll=0.3), record(0, mcc=0.4, nll=0.1)
-    assert sorted([worst, tied, best], key=lambda one: one.rank) == [best, tied, worst]
-    assert record(1).rank < record(2).rank  # all else equal, the earlier place
+    assert sorted([worst, tied, best], key=lambda one: one.rank()) == [best, tied, worst]
+    assert sorted([best, tied], key=lambda one: one.rank("mcc")) == [tied, best]  # by place
+    assert record(1).rank() < record(2).rank()  # all else equal, the earlier place

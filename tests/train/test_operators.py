@@ -5,19 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gensoup.train.genes import CATEGORIES, NAMES, NUMBERS
+from gensoup.train.genes import CATEGORIES
 from gensoup.train.operators import (
-    CROSSOVER_RATE,
     SHARE_BOUNDS,
     crossover,
     first_generation,
     mutate,
     normalised,
     pair,
+    random_generation,
     share_of_first,
     tournament,
 )
 
+NUMBERS = ("augmentation", "learning_rate", "strong", "weight_decay")
+NAMES = (*CATEGORIES, *NUMBERS)
+REDRAW = dict.fromkeys(("loss", "optimizer", *NUMBERS), 0.05)
 BETTER = dict.fromkeys(NAMES, 0.9)
 WORSE = dict.fromkeys(NAMES, 0.1)
 
@@ -78,21 +81,21 @@ def test_pairs_are_of_different_winners_wherever_there_are_two() -> None:
 def test_crossover_averages_numbers_and_takes_categories_from_the_better() -> None:
     mixed = 0
     for seed in range(1000):
-        child = crossover(BETTER, WORSE, 0.75, rng(seed))
+        child = crossover(BETTER, WORSE, 0.75, 0.9, rng(seed))
         assert {name: child[name] for name in CATEGORIES} == dict.fromkeys(CATEGORIES, 0.9)
         if child["learning_rate"] != 0.9:
             mixed += 1
             assert all(child[name] == pytest.approx(0.75 * 0.9 + 0.25 * 0.1) for name in NUMBERS)
         else:
             assert child == BETTER
-    assert mixed / 1000 == pytest.approx(CROSSOVER_RATE, abs=0.04)
+    assert mixed / 1000 == pytest.approx(0.9, abs=0.04)
     assert dict.fromkeys(NAMES, 0.9) == BETTER  # arguments are left alone
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_mutation_stays_in_range_and_never_touches_the_architecture(value: float) -> None:
     genes = dict.fromkeys(NAMES, value)
-    children = [mutate(genes, rng(seed)) for seed in range(500)]
+    children = [mutate(genes, 0.1, REDRAW, rng(seed)) for seed in range(500)]
     assert all(0 <= gene <= 1 for child in children for gene in child.values())
     assert all(child["architecture"] == value for child in children)
     assert all(set(child) == set(NAMES) for child in children)
@@ -102,7 +105,7 @@ def test_mutation_stays_in_range_and_never_touches_the_architecture(value: float
 
 
 def test_mutation_steps_are_small_and_redraws_rare() -> None:
-    children = [mutate(dict.fromkeys(NAMES, 0.5), rng(seed)) for seed in range(2000)]
+    children = [mutate(dict.fromkeys(NAMES, 0.5), 0.1, REDRAW, rng(seed)) for seed in range(2000)]
     steps = np.array([child["learning_rate"] - 0.5 for child in children])
     assert np.median(np.abs(steps)) == pytest.approx(0.0674 * 1.03, abs=0.01)  # a Gaussian of σ .1, a little widened
     redrawn = np.mean([child["loss"] != 0.5 for child in children])
@@ -110,8 +113,8 @@ def test_mutation_steps_are_small_and_redraws_rare() -> None:
 
 
 def test_operators_depend_on_the_generator_alone() -> None:
-    assert mutate(BETTER, rng(3)) == mutate(BETTER, rng(3))
-    assert mutate(BETTER, rng(3)) != mutate(BETTER, rng(4))
+    assert mutate(BETTER, 0.1, REDRAW, rng(3)) == mutate(BETTER, 0.1, REDRAW, rng(3))
+    assert mutate(BETTER, 0.1, REDRAW, rng(3)) != mutate(BETTER, 0.1, REDRAW, rng(4))
     assert tournament(range(9), 9, rng(3)) == tournament(range(9), 9, rng(3))
     assert tournament(range(9), 9, rng(3)) != tournament(range(9), 9, rng(4))
     assert pair([0, 1, 2, 3, 4, 5], list(range(6)), rng(3)) == pair([0, 1, 2, 3, 4, 5], list(range(6)), rng(3))
@@ -119,10 +122,32 @@ def test_operators_depend_on_the_generator_alone() -> None:
 
 def test_generation_zero_takes_architectures_in_turn_each_once_with_the_good_recipe() -> None:
     good = {"learning_rate": 0.8, "weight_decay": 0.7, "augmentation": 0.3, "loss": 0.3, "optimizer": 0.2}
-    population = first_generation(7, [0.25, 0.75], good, rng(1))
+    population = first_generation(7, NAMES, [0.25, 0.75], good, rng(1))
     assert [genes["architecture"] for genes in population] == [0.25, 0.75] * 3 + [0.25]
     for genes in population[:2]:
-        assert {**genes, "architecture": 0} == {**good, "architecture": 0}
+        assert {name: genes[name] for name in good} == good
+        assert 0 <= genes["strong"] <= 1  # what the recipe leaves open is drawn
     drawn = [genes["learning_rate"] for genes in population[2:]]
     assert len(set(drawn)) == 5
     assert all(set(genes) == set(NAMES) for genes in population)
+
+
+def test_the_thesis_mutation_redraws_at_its_rates_and_steps_nothing() -> None:
+    rates = {"architecture": 0.4, "loss": 0.4, "learning_rate": 0.2}
+    children = [mutate(dict.fromkeys(NAMES, 0.5), 0.0, rates, rng(seed)) for seed in range(2000)]
+    for name in NAMES:
+        moved = np.mean([child[name] != 0.5 for child in children])
+        assert moved == pytest.approx(rates.get(name, 0.0), abs=0.035 if name in rates else 0)
+
+
+def test_the_order_of_genes_plays_no_part() -> None:
+    backwards = dict(reversed(BETTER.items()))
+    assert mutate(BETTER, 0.1, REDRAW, rng(3)) == mutate(backwards, 0.1, REDRAW, rng(3))
+    assert crossover(BETTER, WORSE, 0.3, 0.9, rng(3)) == crossover(backwards, WORSE, 0.3, 0.9, rng(3))
+
+
+def test_a_drawn_generation_covers_the_range() -> None:
+    drawn = np.array([list(genes.values()) for genes in random_generation(400, NAMES, rng())])
+    assert drawn.shape == (400, len(NAMES))
+    np.testing.assert_allclose(drawn.mean(0), 0.5, atol=0.06)
+    np.testing.assert_allclose(drawn.std(0), 1 / np.sqrt(12), atol=0.03)

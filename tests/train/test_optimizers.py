@@ -18,11 +18,17 @@ def stepped(name: str, weight_decay: float) -> float:
     return float(parameter.detach().norm())
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [name for name, kind in OPTIMIZERS.items() if kind.decays])
 def test_weight_decay_reaches_it(name: str) -> None:
     started = 5**0.5
-    assert stepped(name, 0.0) == pytest.approx(started)
-    assert stepped(name, 0.1) < started - 1e-4
+    assert stepped(name, 0.0) == pytest.approx(started, abs=1e-4)  # ASGD has a little of its own
+    assert stepped(name, 0.1) < started - 2e-4
+
+
+@pytest.mark.parametrize("name", [name for name, kind in OPTIMIZERS.items() if not kind.decays])
+def test_one_without_weight_decay_is_built_without(name: str) -> None:
+    optimizer = OPTIMIZERS[name].build([nn.Parameter(torch.zeros(1))], 1e-2, 0.1)
+    assert "weight_decay" not in optimizer.param_groups[0]
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -31,10 +37,15 @@ def test_learning_rate_is_the_one_asked_for_and_it_learns(name: str) -> None:
     kind = OPTIMIZERS[name]
     optimizer = kind.build([parameter], kind.learning_rate, 0.0)
     assert [group["lr"] for group in optimizer.param_groups] == [kind.learning_rate]
-    for _ in range(20):
+
+    def loss() -> float:
         optimizer.zero_grad()
-        (parameter**2).sum().backward()
-        optimizer.step()
+        value = (parameter**2).sum()
+        value.backward()
+        return float(value.detach())
+
+    for _ in range(20):
+        optimizer.step(loss)
     assert float(parameter.detach()) < 3.0
 
 

@@ -64,12 +64,25 @@ def test_it_needs_nothing_but_itself(text: str) -> None:
 
 def test_every_section_is_there(text: str) -> None:
     titles = re.findall(r"<h2>(.*?)</h2>", text)
-    for title in ("Left out by the limits", "Convergence", "What the search tried", "Accuracy on test", "Test images"):
+    for title in (
+        "Accuracy on test",
+        "Did the search overfit?",
+        "Accuracy against cost",
+        "Convergence",
+        "What the generations were made of",
+        "Numeric genes over time",
+        "Which genes mattered",
+        "The soup",
+        "What it cost",
+        "Test images",
+        "All individuals",
+    ):
         assert title in titles
+    assert "Left out by the limits" in text
     assert "Images that could not be read" in titles  # this run's dataset has two
     assert "Real-time gate" not in titles  # and was never gated
     assert "not a medical device" in text
-    assert text.count("<svg") == text.count("</svg>") >= 3
+    assert text.count("<svg") == text.count("</svg>") == 7  # untimed, too few individuals for importances
 
 
 def test_it_says_what_was_left_out_and_skipped_and_reached(text: str, tiny_run: Any) -> None:
@@ -81,6 +94,9 @@ def test_it_says_what_was_left_out_and_skipped_and_reached(text: str, tiny_run: 
     assert f"{tiny_run.metrics['scores']['test']['mcc']:.3f}" in words
     for one in tiny_run.metrics["individuals"]:
         assert one["name"] in words
+    for step in tiny_run.metrics["soup"]["steps"]:
+        assert step["name"] in words and f"{step['loss']:.4f}" in words
+    assert "too few to tell; 20 are needed" in words and "not timed" in words
 
 
 def test_class_names_are_shown_as_they_are_and_never_as_markup(text: str, tiny_run: Any) -> None:
@@ -96,6 +112,22 @@ def test_class_names_are_shown_as_they_are_and_never_as_markup(text: str, tiny_r
 def test_samples_are_small_pictures_of_the_test_images(text: str) -> None:
     assert 4 <= text.count("data:image/jpeg;base64,") <= 16
     assert len(text) < 2_000_000
+
+
+def test_each_class_has_its_ratios_with_intervals(text: str, tiny_run: Any) -> None:
+    rows = re.findall(r"<tr><td class=\"wrap\">.*?</tr>", text)
+    test, summary = tiny_run.metrics["scores"]["test"], tiny_run.metrics["summary"]
+    for place, label in enumerate(tiny_run.metrics["labels"]):
+        (row,) = (
+            Page(row).words
+            for row in rows
+            if Page(row).words.startswith(label + str(test["per_class"]["support"][place]))
+        )
+        for name in ("precision", "recall", "specificity", "f1"):
+            low, high = summary["per_class_intervals"][name][place]
+            assert f"{test['per_class'][name][place]:.3f}[{low:.3f}, {high:.3f}]" in row
+        held = min(test["per_class"][name][place] for name in ("recall", "specificity")) >= 0.85
+        assert row.endswith("reached") and row.endswith("not reached") != held
 
 
 def test_a_moved_dataset_leaves_the_rest_standing(tiny_run: Any, tmp_path: Path) -> None:
@@ -145,3 +177,76 @@ def test_a_run_without_a_frame_rate_and_with_failures_draws_too(
     metrics["individuals"][-1] |= {"reason": "DivergedError: the <loss> became nan", "mcc": 0.0, "nll": None}
     (copy / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     assert "DivergedError: the <loss> became nan" in Page(write_report(copy).read_text(encoding="utf-8")).words
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "one": {"generations": 1, "population": 1, "architectures": 1, "classes": 2},
+    "failed": {"generations": 2, "population": 4, "failed": 3},
+    "classes": {"classes": 24, "images": 480, "architectures": 11, "generations": 5, "timed": True},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_runs_of_any_shape_are_whole_pages(
+    shape: dict[str, Any], make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    text = write_report(make_run(tmp_path / "run", **shape)).read_text(encoding="utf-8")
+    page = Page(text)
+    assert all(resource.startswith(("data:image/", "#")) for resource in page.resources)
+    for number in range(shape.get("classes", 4)):
+        assert f"class {number:02d}" in page.words
+    assert ("not timed" in page.words) != shape.get("timed", False)
+    assert page.words.count("became nan at step") == shape.get("failed", 0)
+    assert len(text) < 5_000_000
+    assert "nan" not in re.sub(r"became nan|nanosecond", "", page.words).lower()
+
+
+@pytest.mark.slow
+def test_the_largest_run_stays_a_small_page(make_run: Callable[..., Path], tmp_path: Path) -> None:
+    shape = {"generations": 25, "population": 50, "classes": 24, "architectures": 11, "timed": True, "failed": 30}
+    text = write_report(make_run(tmp_path / "run", **shape)).read_text(encoding="utf-8")
+    assert len(text.encode()) < 5_000_000
+    assert text.count("<svg") == 9
+
+
+def test_a_run_without_a_summary_gets_one_and_one_with_it_keeps_it(run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    metrics = json.loads((copy / "metrics.json").read_text(encoding="utf-8"))
+    kept = metrics.pop("summary")
+    (copy / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    assert "Did the search overfit?" in write_report(copy).read_text(encoding="utf-8")
+    kept["overfitting"]["best"] = "kept as it was"
+    (copy / "metrics.json").write_text(json.dumps(metrics | {"summary": kept}), encoding="utf-8")
+    assert "kept as it was" in write_report(copy).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("search", "test", "said"),
+    [
+        ([0.8, 0.9], [0.3, 0.4], "Search flattered it"),
+        ([0.3, 0.4], [0.8, 0.9], "Test was the easier"),
+        ([0.4, 0.8], [0.3, 0.7], "No overfitting can be told from chance"),
+        (None, None, "Too few groups to say"),
+    ],
+)
+def test_it_says_whether_search_flattered(
+    search: list[float] | None, test: list[float] | None, said: str, make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = make_run(tmp_path / "run", generations=1)
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    for role, interval in (("search", search), ("test", test)):
+        scores = metrics["scores"][role]
+        scores["intervals"] = {} if interval is None else {"mcc": interval}
+        scores["mcc"] = scores["mcc"] if interval is None else sum(interval) / 2
+    (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    words = Page(write_report(folder).read_text(encoding="utf-8")).words
+    sentences = ("Search flattered it", "Test was the easier", "No overfitting can be told", "Too few groups to say")
+    assert said in words and sum(sentence in words for sentence in sentences) == 1
+
+
+def test_hardest_images_come_first_with_their_loss(text: str, tiny_run: Any) -> None:
+    losses = [float(value) for value in re.findall(r"loss (\d+\.\d)", text)]
+    wrong = sum(map(sum, tiny_run.metrics["scores"]["test"]["confusion_matrix"])) * (
+        1 - tiny_run.metrics["scores"]["test"]["accuracy"]
+    )
+    assert len(losses) == min(8, round(wrong)) and losses == sorted(losses, reverse=True)

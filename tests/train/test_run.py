@@ -22,10 +22,12 @@ from gensoup.bench.probe import DeviceProfile, LatencyEstimate, profile_key
 from gensoup.bench.roles import ROLES_FILE, read_roles
 from gensoup.export.trained import MODEL_FILE, TrainedModel
 from gensoup.runtime.errors import DataError, GenSoupError, UsageError
-from gensoup.train import search
+from gensoup.train import finish, individual
+from gensoup.train.conclusion import PREDICTIONS_FILE
 from gensoup.train.ledger import Ledger
-from gensoup.train.run import ALPHABET_FILE, CACHE, METRICS_FILE, PREDICTIONS_FILE, train_run
+from gensoup.train.run import ALPHABET_FILE, CACHE, METRICS_FILE, train_run
 from gensoup.train.settings import CONFIG_FILE, Settings
+from gensoup.train.tensorboard import FOLDER
 
 LARGE, FAST = "shufflenet_v2_x2_0", "shufflenet_v2_x0_5"
 
@@ -76,6 +78,7 @@ def test_what_a_run_leaves_behind(tiny_run: Any) -> None:
         PREDICTIONS_FILE,
         MODEL_FILE,
         METRICS_FILE,
+        FOLDER,
     }
     assert not (tiny_run.folder / CACHE).exists()  # decoded images of patients do not stay
     assert json.loads((tiny_run.folder / METRICS_FILE).read_text(encoding="utf-8")) == tiny_run.metrics
@@ -126,7 +129,7 @@ def test_the_model_knows_what_it_is(tiny_run: Any) -> None:
     trained, _ = TrainedModel.load(tiny_run.folder)
     assert trained.labels == tuple(tiny_run.metrics["labels"])
     assert trained.architecture == tiny_run.metrics["architecture"]
-    assert trained.preprocess == tiny_run.settings.preprocess
+    assert trained.preprocess == tiny_run.settings.preprocess(48)
     assert trained.temperature == tiny_run.metrics["temperature"] > 0
     assert trained.metrics["role"] == "test" and trained.metrics["mcc"] == tiny_run.metrics["scores"]["test"]["mcc"]
     assert trained.provenance["data_fingerprint"] == LabelledFolder.open(tiny_run.data).fingerprint()
@@ -135,7 +138,7 @@ def test_the_model_knows_what_it_is(tiny_run: Any) -> None:
 def test_individuals_are_all_there_with_growing_sizes(tiny_run: Any) -> None:
     places = [tuple(one["place"]) for one in tiny_run.metrics["individuals"]]
     assert places[-7:] == [("search", 0, n) for n in range(4)] + [("search", 1, n) for n in range(3)]
-    assert [place[0] for place in places[:-7]] == ["branch", "branch"]
+    assert [place[0] for place in places[:-7]] == ["branch", "branch", "refit"]
     sizes = {tuple(one["place"])[:2]: one["size"] for one in tiny_run.metrics["individuals"]}
     assert sizes["search", 0] == 32 and sizes["search", 1] == 48
     assert all(one["size"] == 48 for one in tiny_run.metrics["individuals"] if one["place"][0] == "branch")
@@ -187,7 +190,7 @@ def test_killed_and_resumed_ends_in_the_same_weights(
     for each in (metrics, uninterrupted):
         for one in each["individuals"]:
             del one["seconds"]
-        del each["seconds"]
+        del each["seconds"], each["summary"]["cost"]
     assert json.loads(json.dumps(metrics)) == uninterrupted
 
 
@@ -279,7 +282,7 @@ def test_without_groups_near_duplicates_stay_together(
 def test_an_individual_that_raises_fails_alone(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = search.train
+    train = individual.train
     calls: list[int] = []
 
     def sometimes(*arguments: Any, **options: Any) -> Any:
@@ -288,7 +291,7 @@ def test_an_individual_that_raises_fails_alone(
             raise RuntimeError("out of something\nwith a second line")
         return train(*arguments, **options)
 
-    monkeypatch.setattr(search, "train", sometimes)
+    monkeypatch.setattr(individual, "train", sometimes)
     metrics = train_run(settings, tmp_path / "run", progress=silent)
     failed = [one for one in metrics["individuals"] if one["reason"] is not None]
     assert [(one["name"], one["reason"]) for one in failed] == [("search-00-01", "RuntimeError: out of something")]
@@ -302,7 +305,7 @@ def test_every_individual_failing_is_an_error_that_says_why(
     def always(*arguments: Any, **options: Any) -> None:
         raise RuntimeError("never works")
 
-    monkeypatch.setattr(search, "train", always)
+    monkeypatch.setattr(individual, "train", always)
     with pytest.raises(GenSoupError, match=r"every individual of generation 0 failed.*never works"):
         train_run(settings, tmp_path / "run", progress=silent)
     assert not (tmp_path / "run" / CACHE).exists()
@@ -313,18 +316,19 @@ def test_no_infeasible_architecture_is_ever_built_for_training(
 ) -> None:
     started: list[str] = []
     trained: list[str] = []
-    initial_model, train = search.initial_model, search.train
+    initial_model, train = individual.initial_model, individual.train
 
     def counted(name: str, *arguments: Any, **options: Any) -> nn.Module:
         started.append(name)
         return initial_model(name, *arguments, **options)
 
-    def counted_training(model: nn.Module, examples: Any, recipe: Any, **options: Any) -> Any:
+    def counted_training(model: nn.Module, examples: Any, recipe: Any, *rest: Any) -> Any:
         trained.append(recipe.architecture)
-        return train(model, examples, recipe, **options)
+        return train(model, examples, recipe, *rest)
 
-    monkeypatch.setattr(search, "initial_model", counted)
-    monkeypatch.setattr(search, "train", counted_training)
+    monkeypatch.setattr(individual, "initial_model", counted)
+    for module in (individual, finish):
+        monkeypatch.setattr(module, "train", counted_training)
     names = (LARGE, FAST, "mobilenet_v3_small", "shufflenet_v2_x1_0")
     timed = replace(settings, architectures=names, min_fps=64.0, max_macs=4e6, generations=2, population=4)
     profile = device(tmp_path / "cart.json", **{LARGE: 1.0, FAST: 9.0, "mobilenet_v3_small": 14.0})
@@ -334,7 +338,7 @@ def test_no_infeasible_architecture_is_ever_built_for_training(
     assert "p99 14.0 ms" in reasons["mobilenet_v3_small"]  # small enough, but too slow
     assert "not in the device profile" in reasons["shufflenet_v2_x1_0"]
     assert set(started) == set(trained) == {FAST}
-    assert len(trained) == 4 + 3 + timed.branches
+    assert len(trained) == 4 + 3 + timed.branches + 1  # the refit
     assert metrics["latency_ms"]["p99_ms"] == 9.0
     assert any(path.name.startswith("device") for path in (tmp_path / "run").iterdir())
 
@@ -346,7 +350,7 @@ def test_a_fused_network_over_the_limit_gives_way_to_the_next_architecture(
 
     probed: list[str] = []
 
-    def slow_first(profile: RunProfile, name: str, model: nn.Module) -> LatencyEstimate:
+    def slow_first(profile: RunProfile, name: str, size: int, model: nn.Module) -> LatencyEstimate:
         probed.append(name)
         value = 99.0 if len(probed) == 1 else 5.0
         return LatencyEstimate(value, value, value, 10, 0)

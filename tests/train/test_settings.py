@@ -10,11 +10,14 @@ import pytest
 
 from gensoup.export.architectures import ARCHITECTURES
 from gensoup.runtime.errors import GenSoupError, UsageError
+from gensoup.train.genes import Scale
 from gensoup.train.settings import CONFIG_FILE, Settings
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    settings = Settings(data="données/a b", size=96, architectures=("squeezenet1_1",), min_fps=59.94, max_macs=3e8)
+    settings = Settings(
+        data="données/a b", sizes=(96, 128), architectures=("squeezenet1_1",), min_fps=59.94, max_macs=3e8
+    )
     settings.save(tmp_path, "abc")
     assert Settings.load(tmp_path) == (settings, "abc")
 
@@ -28,8 +31,8 @@ def test_defaults_are_the_theses_architectures_and_its_mobile_regime() -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"size": 100}, "--size 100"),
-        ({"size": 16}, "--size 16"),
+        ({"sizes": (1000, 1100)}, "--size 1100"),
+        ({"sizes": (16,)}, "--size 16"),
         ({"architectures": ()}, "--architectures"),
         ({"init": "magic"}, "--init magic"),
         ({"generations": 0}, "--generations 0"),
@@ -43,6 +46,16 @@ def test_defaults_are_the_theses_architectures_and_its_mobile_regime() -> None:
         ({"threads": 0}, "--threads 0"),
         ({"seed": -1}, "--seed -1"),
         ({"fit": "squash"}, "--fit squash"),
+        ({"losses": ("cross_entrpy",)}, "did you mean cross_entropy"),
+        ({"optimizers": ("adamx",)}, "did you mean"),
+        ({"optimizers": ()}, "--optimizers"),
+        ({"redraw": {"learning_rat": 0.1}}, "did you mean learning_rate"),
+        ({"redraw": {"loss": 1.5}}, "redraw, loss 1.5"),
+        ({"scales": {"strength": Scale("linear", 0, 1)}}, "'strength' is unknown"),
+        ({"inherit": "all"}, "--inherit all"),
+        ({"max_latency_ms": 0.0}, "--max-latency-ms 0"),
+        ({"crossover_rate": 1.5}, "--crossover-rate 1.5"),
+        ({"refit_epochs": -1.0}, "--refit-epochs -1"),
     ],
 )
 def test_values_that_make_no_sense_name_their_option(changes: dict[str, Any], named: str) -> None:
@@ -54,10 +67,10 @@ def test_values_that_make_no_sense_name_their_option(changes: dict[str, Any], na
 def test_differences_name_what_changed() -> None:
     one = Settings(data="data")
     assert one.differences(one) == []
-    assert one.differences(replace(one, seed=3, size=64)) == ["size: 128 → 64", "seed: 0 → 3"]
+    assert one.differences(replace(one, seed=3, sizes=(64,))) == ["sizes: [128] → [64]", "seed: 0 → 3"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "- 1\n", "size: 3\n", "schema_version: 1\ndata_fingerprint: x\nfoo: 1\n"])
+@pytest.mark.parametrize("text", ["", "{", "- 1\n", "size: 3\n", "schema_version: 2\ndata_fingerprint: x\nfoo: 1\n"])
 def test_a_damaged_config_is_one_line_that_names_it(tmp_path: Path, text: str) -> None:
     (tmp_path / CONFIG_FILE).write_text(text, encoding="utf-8")
     with pytest.raises(GenSoupError, match=r"config\.yaml") as error:
@@ -69,7 +82,7 @@ def test_a_newer_config_asks_for_an_update(tmp_path: Path) -> None:
     Settings(data="data").save(tmp_path, "abc")
     path = tmp_path / CONFIG_FILE
     path.write_text(
-        path.read_text(encoding="utf-8").replace("schema_version: 1", "schema_version: 99"), encoding="utf-8"
+        path.read_text(encoding="utf-8").replace("schema_version: 2", "schema_version: 99"), encoding="utf-8"
     )
     with pytest.raises(GenSoupError, match="update gensoup"):
         Settings.load(tmp_path)
@@ -78,3 +91,19 @@ def test_a_newer_config_asks_for_an_update(tmp_path: Path) -> None:
 def test_a_missing_config_is_named(tmp_path: Path) -> None:
     with pytest.raises(GenSoupError, match=r"config\.yaml"):
         Settings.load(tmp_path)
+
+
+def test_the_stricter_limit_counts() -> None:
+    settings = Settings(data="data", min_fps=50.0, max_latency_ms=30.0)
+    assert settings.limit_ms == 20.0 and settings.rate_hz == 50.0
+    assert replace(settings, max_latency_ms=8.0).limit_ms == 8.0
+    assert replace(settings, min_fps=None).rate_hz == pytest.approx(1e3 / 30)
+    assert Settings(data="data").limit_ms is None
+
+
+def test_image_sizes_of_the_thesis() -> None:
+    soup = Settings(data="data", sizes=(302,), first_size=224 / 302, size_step=1, generations=20, steady_generations=10)
+    sizes = [soup.size_of(generation, 302) for generation in range(20)]
+    assert sizes[0] == 224 and sizes[10:] == [302] * 10 and sizes == sorted(sizes)
+    cnn = Settings(data="data", sizes=(448,), first_size=0.25, last_size=0.25, generations=25)
+    assert {cnn.size_of(generation, 448) for generation in range(25)} == {112}

@@ -97,9 +97,9 @@ def test_greedy_soup_takes_what_helps_in_the_order_of_search() -> None:
     # low is the best (.8 off), high brings the mean to 1.05, far would bring it to 3.7.
     assert soup.names == ("low", "high")
     assert [(step.name, step.accepted) for step in soup.steps] == [("low", True), ("high", True), ("far", False)]
-    assert soup.soup_nll == pytest.approx(0.05)
+    assert soup.loss == pytest.approx(0.05)
     assert float(soup.weights["w"]) == pytest.approx(1.05)
-    assert [step.soup_nll for step in soup.steps] == pytest.approx([0.8, 0.05, 2.7])
+    assert [step.loss for step in soup.steps] == pytest.approx([0.8, 0.05, 2.7])
 
 
 def test_the_order_is_searchs_not_soups() -> None:
@@ -115,7 +115,7 @@ def test_the_order_is_searchs_not_soups() -> None:
 def test_the_best_single_one_is_taken_when_no_soup_is_as_good() -> None:
     soup = greedy_soup([ingredient("first", 4.0, search=0.1), ingredient("best", 1.1, search=0.2)], fuse)
     assert soup.names == ("best",)
-    assert soup.soup_nll == pytest.approx(0.1)
+    assert soup.loss == pytest.approx(0.1)
     assert soup.steps[-1].name == "best alone" and soup.steps[-1].accepted
     assert float(soup.weights["w"]) == 1.1
 
@@ -127,8 +127,8 @@ def test_never_worse_on_soup_than_any_single_one() -> None:
         values = rng.normal(1, 1, 5)
         ingredients = [ingredient(str(number), value, rng.random()) for number, value in enumerate(values)]
         soup = greedy_soup(ingredients, fuse)
-        assert soup.soup_nll <= min(one.soup_nll for one in ingredients)
-        assert soup.soup_nll == loss_of(soup.weights)
+        assert soup.loss <= min(one.soup_loss for one in ingredients)
+        assert soup.loss == loss_of(soup.weights)
         assert {step.name for step in soup.steps} >= {one.name for one in ingredients}
         fused_some += len(soup.names) > 1
     assert fused_some > 20
@@ -136,7 +136,7 @@ def test_never_worse_on_soup_than_any_single_one() -> None:
 
 def test_a_single_ingredient_is_the_soup() -> None:
     soup = greedy_soup([ingredient("only", 3.0)], fuse)
-    assert soup.names == ("only",) and soup.soup_nll == 2.0
+    assert soup.names == ("only",) and soup.loss == 2.0
 
 
 def test_an_equal_loss_is_accepted_and_one_that_is_no_number_is_not() -> None:

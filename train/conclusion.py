@@ -1,0 +1,145 @@
+"""The end of a run: the temperature, the refit, the sealed test opened once, and what is written of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gensoup.bench.metrics import Scores, score
+from gensoup.bench.probe import LatencyEstimate
+from gensoup.bench.roles import ROLES_FILE, write_roles
+from gensoup.export.trained import TrainedModel
+from gensoup.runtime.files import write_atomic
+from gensoup.train.finish import Finished, refit
+from gensoup.train.individual import Trainer
+from gensoup.train.ledger import Record
+from gensoup.train.scoring import fit_temperature, predict_logits, probabilities
+from gensoup.train.settings import Settings
+from gensoup.train.split import Split
+from gensoup.train.summary import enrich
+from gensoup.train.tensorboard import write_events
+
+PREDICTIONS_FILE = "test_predictions.csv"
+SCHEMA_VERSION = 2
+HELD_OUT = ("search", "soup", "test")
+
+
+def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> dict[str, Any]:
+    """Fit the temperature on ``search``, refit, open ``test``, write the model, roles and predictions."""
+    settings, ancestor, model, device = trainer.settings, finished.ancestor, finished.model, torch.device("cpu")
+    candidate = trainer.admission.candidate(ancestor.recipe["architecture"])
+
+    def logits(role: str) -> NDArray[np.float32]:
+        return predict_logits(model, split.examples(role, candidate.size).images, device)
+
+    # Before the refit sees them: afterwards they would say nothing about unseen images.
+    held_out = {role: logits(role) for role in ("search", "soup")}
+    temperature = fit_temperature(held_out["search"], split.folder.targets[split.roles["search"]])
+    if settings.refit_epochs:
+        model = refit(trainer, ancestor, model)
+    held_out["test"] = logits("test")
+    outputs = {role: probabilities(held_out[role], temperature) for role in HELD_OUT}
+    scores = {role: _score(split, role, outputs[role]) for role in HELD_OUT}
+    records = trainer.ledger.records()
+    metrics: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "labels": list(split.folder.labels),
+        "architecture": candidate.name,
+        "macs": candidate.macs,
+        "parameters": candidate.parameters,
+        "size": candidate.size,
+        "temperature": temperature,
+        "scores": {role: value.to_dict() for role, value in scores.items()},
+        "images_in_role": {role: len(chosen) for role, chosen in split.roles.items()},
+        "skipped": dict(split.store.skipped),
+        "notes": list(split.notes),
+        "admitted": [
+            {
+                "architecture": one.name,
+                "size": one.size,
+                "macs": one.macs,
+                "latency_ms": one.latency and _finite(one.latency),
+            }
+            for one in trainer.admission.candidates
+        ],
+        "excluded": [{"architecture": one.name, "reason": one.reason} for one in trainer.admission.excluded],
+        "ancestor": ancestor.name,
+        "soup": {
+            "ingredients": list(finished.soup.names),
+            "judge": settings.judge,
+            "loss": finished.soup.loss,
+            "steps": [vars(step) for step in finished.soup.steps],
+        },
+        "individuals": [{"name": record.name, **_plain(record)} for record in records],
+        "latency_ms": None if finished.latency is None else _finite(finished.latency),
+        "over_the_limit_when_fused": finished.dropped,
+        "images_trained": sum(record.images for record in records),
+        "settings": settings.to_dict(),
+    }
+    write_roles(
+        out / ROLES_FILE,
+        {
+            role: tuple(split.folder.files[index] for index in rows)
+            for role, rows in split.roles.items()
+            if not (role == "soup" and settings.roles == "three")  # the same images as search's
+        },
+    )
+    write_atomic(out / PREDICTIONS_FILE, _predictions(split, outputs["test"]))
+    trained = TrainedModel(
+        architecture=candidate.name,
+        labels=split.folder.labels,
+        preprocess=settings.preprocess(candidate.size),
+        temperature=temperature,
+        macs=candidate.macs,
+        parameters=candidate.parameters,
+        data=str(Path(settings.data).resolve()),
+        metrics=_summary(scores),
+        provenance={"seed": settings.seed, "data_fingerprint": Settings.load(out)[1], "genes": ancestor.genes},
+    )
+    trained.save(out, model.state_dict())
+    write_events(out, records, metrics["scores"])
+    test = split.roles["test"]
+    return enrich(metrics, split.folder.targets[test], outputs["test"], [split.groups[index] for index in test])
+
+
+def _score(split: Split, role: str, rows: NDArray[np.float64]) -> Scores:
+    chosen = split.roles[role]
+    groups = [split.groups[index] for index in chosen]
+    return score(split.folder.targets[chosen], rows, groups=groups)
+
+
+def _summary(scores: Mapping[str, Scores]) -> dict[str, Any]:
+    """What goes into the bundle's manifest: the test's metrics, and the search's correlation beside them."""
+    test = scores["test"].to_dict()
+    kept = {name: value for name, value in test.items() if name not in ("per_class", "confusion_matrix")}
+    return {**kept, "role": "test", "search_mcc": scores["search"].to_dict()["mcc"]}
+
+
+def _predictions(split: Split, rows: NDArray[np.float64]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    labels = split.folder.labels
+    writer.writerow(["file", "truth", "predicted", *(f"p({label})" for label in labels)])
+    for index, row in zip(split.roles["test"], rows, strict=True):
+        truth, predicted = labels[split.folder.targets[index]], labels[int(row.argmax())]
+        writer.writerow([split.folder.files[index], truth, predicted, *(f"{value:.6f}" for value in row)])
+    return text.getvalue()
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    nll = record.nll if np.isfinite(record.nll) else None
+    values = vars(replace(record, nll=0.0)) | {"nll": nll}
+    return {key: value for key, value in values.items() if key != "extra"}
+
+
+def _finite(estimate: LatencyEstimate) -> dict[str, float | None]:
+    """For JSON, which knows no infinity."""
+    return {name: value if np.isfinite(value) else None for name, value in asdict(estimate).items()}

@@ -1,0 +1,189 @@
+"""The finish: branches of the best individual, one soup of them, and a refit on all images that are not the test's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from gensoup.bench.probe import LatencyEstimate
+from gensoup.export.architectures import build
+from gensoup.runtime.console import StageProgress
+from gensoup.train.breeding import Plan, branch_genes, torch_seed
+from gensoup.train.constraint import LimitError, RunProfile
+from gensoup.train.individual import AVERAGE_SUFFIX, Trainer
+from gensoup.train.learner import ANNEALED, Course, DivergedError, train
+from gensoup.train.ledger import Record
+from gensoup.train.scoring import fitness_of, predict_logits
+from gensoup.train.soup import Ingredient, Soup, Weights, average, greedy_soup, reestimate_batch_norm
+
+# The fused weights lie in a flat valley: a refit walks in it and does not leave it.
+REFIT_RATE = 0.3
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The fused network on the CPU, its origin and its cost. dropped: what was over the limit once fused."""
+
+    soup: Soup
+    model: nn.Module
+    ancestor: Record
+    latency: LatencyEstimate | None
+    dropped: list[dict[str, str]]
+
+
+def finish(trainer: Trainer, ranked: list[Record], profile: RunProfile, progress: StageProgress) -> Finished:
+    """Fuse the best ancestor's branches and time the result; over the limit, the next architecture's best is taken."""
+    dropped: list[dict[str, str]] = []
+    limit = trainer.settings.limit_ms
+    for ancestor in _best_of_each_architecture(ranked):
+        soup, model = fuse(trainer, ancestor, progress)
+        if limit is None:
+            return Finished(soup, model, ancestor, None, dropped)
+        name = ancestor.recipe["architecture"]
+        latency = profile.fused(name, trainer.admission.candidate(name).size, model)
+        if latency is not None and latency.p99_ms <= limit:
+            return Finished(soup, model, ancestor, latency, dropped)
+        shown = "not in the device profile" if latency is None else f"fused p99 {latency.p99_ms:.1f} ms"
+        dropped.append({"architecture": name, "reason": f"{shown}, limit {limit:.2f} ms"})
+    reasons = "; ".join(f"{entry['architecture']}: {entry['reason']}" for entry in dropped)
+    raise LimitError(f"no fused network holds {limit:.2f} ms a frame ({reasons})")
+
+
+def fuse(trainer: Trainer, ancestor: Record, progress: StageProgress) -> tuple[Soup, nn.Module]:
+    """Branches of ``ancestor`` at deploy size and the greedy soup of them, their averages and the ancestor; without
+    branches, of its relatives in the last generation. Where no soup is wanted, what was trained last alone.
+
+    Returns the soup and the network that holds it, in eval mode, on the CPU.
+    """
+    settings, ledger = trainer.settings, trainer.ledger
+    size = trainer.admission.candidate(ancestor.recipe["architecture"]).size
+    model = build(ancestor.recipe["architecture"], trainer.data.classes).to(trainer.device)
+
+    def ingredient(name: str) -> Ingredient:
+        weights = ledger.weights(name)
+        model.load_state_dict(weights)
+        return Ingredient(name, weights, *_losses(trainer, model, size))
+
+    def fused(members: Sequence[Weights]) -> tuple[Weights, float]:
+        model.load_state_dict(average(members, [1 / len(members)] * len(members)))
+        trainer.repair(model, size)
+        state = {key: value.detach().clone() for key, value in model.state_dict().items()}
+        return state, _losses(trainer, model, size)[1]
+
+    # What started afresh, at another size, is no relative of what its genes came from.
+    names = [ancestor.name] if settings.branch_from == "ancestor" or not settings.branches else []
+    reporter = _step_reporter(progress, settings.branches)
+    for index in range(settings.branches):
+        # The generation's number tells apart branches of different ancestors.
+        number = ancestor.place[1] * 10_000 + ancestor.place[2]
+        plan = Plan(("branch", number, index), branch_genes(settings, ancestor, index), (ancestor,))
+        record = trainer.branch(plan, reporter(index))
+        progress("branches", index + 1, settings.branches)
+        if record.complete:
+            names += [record.name] + [record.name + AVERAGE_SUFFIX] * settings.branch_average
+    if not settings.branches and settings.soup:
+        names += [one.name for one in _last_relatives(trainer, ancestor) if one.name != ancestor.name]
+    names = names or [ancestor.name]
+    if not settings.soup:  # what was trained last
+        names = names[-1:]
+    soup = greedy_soup([ingredient(name) for name in names], fused)
+    model.load_state_dict(soup.weights)
+    return soup, model.cpu().eval()
+
+
+def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
+    """Train the fused network on by the ancestor's recipe, on ``train``, ``search`` and ``soup`` together.
+
+    Nothing is left to judge it by but the sealed test; so it is short, gentle and annealed, and one that diverges is
+    dropped. Committed to the ledger like an individual.
+    """
+    place = ("refit", ancestor.place[1] * 10_000 + ancestor.place[2], 0)
+    recipe = trainer.alphabet.decode(ancestor.genes)
+    candidate = trainer.admission.candidate(recipe.architecture)
+    record = trainer.ledger.get(place)
+    if record is None:
+        started = time.monotonic()
+        examples = trainer.data.at("refit", candidate.size)
+        course = Course(
+            epochs=trainer.settings.refit_epochs,
+            batch_size=trainer.settings.batch_size,
+            seed=torch_seed(trainer.settings.seed, place),
+            schedule=ANNEALED,
+            gradient_norm=trainer.settings.gradient_norm,
+            mixing=trainer.settings.mixing,
+        )
+        gentle = replace(recipe, learning_rate=recipe.learning_rate * REFIT_RATE)
+        network = build(recipe.architecture, trainer.data.classes).to(trainer.device)
+        network.load_state_dict(model.state_dict())
+        weights: dict[str, dict[str, Tensor]] = {}
+        reason, images = None, 0
+        try:
+            images = train(network, examples, gentle, course, trainer.device).images
+            images += reestimate_batch_norm(network, examples.images, trainer.device)
+            weights[""] = network.state_dict()
+        except (DivergedError, MemoryError, torch.OutOfMemoryError) as error:
+            reason, images = f"{type(error).__name__}: {error}", getattr(error, "images", 0)
+        record = Record(
+            place=place,
+            genes=ancestor.genes,
+            recipe=gentle.to_dict(),
+            parents=(ancestor.name,),
+            inherited="soup",
+            size=candidate.size,
+            macs=candidate.macs,
+            images=images,
+            seconds=time.monotonic() - started,
+            reason=reason,
+        )
+        trainer.ledger.add(record, weights)
+    if record.complete:
+        model.load_state_dict(trainer.ledger.weights(record.name))
+    return model.eval()
+
+
+def _best_of_each_architecture(ranked: list[Record]) -> list[Record]:
+    best: dict[str, Record] = {}
+    for record in ranked:
+        best.setdefault(record.recipe["architecture"], record)
+    return list(best.values())
+
+
+def _last_relatives(trainer: Trainer, ancestor: Record) -> list[Record]:
+    last = trainer.settings.generations - 1
+    return [
+        one
+        for one in trainer.ledger.records()
+        if one.complete
+        and one.place[:2] == ("search", last)
+        and one.recipe["architecture"] == ancestor.recipe["architecture"]
+    ]
+
+
+def _losses(trainer: Trainer, model: nn.Module, size: int) -> tuple[float, float]:
+    """What orders (on ``search``) and what accepts (on ``soup``): likelihood losses, both at the temperature of
+    ``search``, as it is deployed; or Matthews' correlations, negated."""
+    search = trainer.fitness(model, size)
+    examples = trainer.data.at("soup", size)
+    logits = predict_logits(model, examples.images, trainer.device)
+    soup = fitness_of(logits, examples.targets, search.temperature)
+    return (search.nll, soup.nll) if trainer.settings.judge == "likelihood" else (-search.mcc, -soup.mcc)
+
+
+def _step_reporter(progress: StageProgress, branches: int) -> Callable[[int], Callable[[int, int], None]]:
+    """Progress within branches, a few times a second."""
+    last_reported = 0.0
+
+    def of_branch(index: int) -> Callable[[int, int], None]:
+        def report(step: int, steps: int) -> None:
+            nonlocal last_reported
+            if time.monotonic() - last_reported > 0.2:
+                last_reported = time.monotonic()
+                progress("branches", index * steps + step, branches * steps)
+
+        return report
+
+    return of_branch

@@ -1,0 +1,193 @@
+"""One individual: inherits weights, trains, is scored and committed to the ledger; it fails alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from gensoup.export.architectures import initial_model
+from gensoup.runtime.errors import GenSoupError
+from gensoup.train.astrocytes import AstrocyteFactors, AstrocyteSettings
+from gensoup.train.breeding import Plan, torch_seed
+from gensoup.train.constraint import Admission
+from gensoup.train.genes import Alphabet, Recipe
+from gensoup.train.learner import ANNEALED, Course, DivergedError, Examples, Schedule, train
+from gensoup.train.ledger import Ledger, Record
+from gensoup.train.scoring import Fitness, fitness_on
+from gensoup.train.settings import Settings
+from gensoup.train.soup import average, reestimate_batch_norm
+
+AVERAGE_SUFFIX = "-average"
+
+
+@dataclass(frozen=True)
+class RoleData:
+    """What the search may see: ``load`` gives the images of a role (``train``, ``search``, ``soup``, or ``refit``, all
+    three together) at an image size; each is asked for once and kept."""
+
+    load: Callable[[str, int], Examples]
+    classes: int
+    _kept: dict[tuple[str, int], Examples] = field(default_factory=dict)
+
+    def at(self, role: str, size: int) -> Examples:
+        """The examples of ``role`` at ``size``."""
+        if (role, size) not in self._kept:
+            self._kept[role, size] = self.load(role, size)
+        return self._kept[role, size]
+
+
+class Trainer:
+    """Trains individuals of one run, each a pure function of the run's seed, its place and its parents."""
+
+    def __init__(self, settings: Settings, admission: Admission, data: RoleData, ledger: Ledger) -> None:
+        self.settings = settings
+        self.admission = admission
+        self.data = data
+        self.ledger = ledger
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.alphabet = Alphabet(
+            tuple(candidate.name for candidate in admission.candidates),
+            settings.losses,
+            settings.optimizers,
+            settings.scales,
+        )
+
+    def individual(self, plan: Plan) -> Record:
+        """An individual of a generation, from the ledger where it is there already."""
+        generation = plan.place[1]
+        size = self.settings.size_of(generation, self._deploy_size(plan))
+        start = end = 0.0
+        if self.settings.schedule == "cosine":
+            start, end = (number / self.settings.generations for number in (generation, generation + 1))
+        course = self._course(plan, self.settings.epochs, Schedule(start, end, self.settings.warm_up), False)
+        return self.ledger.get(plan.place) or self._attempt(plan, size, course)
+
+    def branch(self, plan: Plan, on_step: Callable[[int, int], None]) -> Record:
+        """A continuation at the deploy size with an annealed learning rate."""
+        course = self._course(plan, self.settings.branch_epochs, ANNEALED, self.settings.branch_average)
+        return self.ledger.get(plan.place) or self._attempt(plan, self._deploy_size(plan), course, on_step)
+
+    def repair(self, model: nn.Module, size: int) -> int:
+        """Batch-norm statistics at ``size``, on clean training images; returns the images it cost.
+
+        Running statistics lag behind after few steps (MobileNetV3's, of momentum .01, after hundreds), belong to a
+        smaller image size, and no average of weights has any.
+        """
+        return reestimate_batch_norm(model, self.data.at("train", size).images, self.device)
+
+    def fitness(self, model: nn.Module, size: int) -> Fitness:
+        """The score on ``search`` at an image size."""
+        examples = self.data.at("search", size)
+        return fitness_on(model, examples.images, examples.targets, self.device)
+
+    def _deploy_size(self, plan: Plan) -> int:
+        return self.admission.candidate(self.alphabet.decode(plan.genes).architecture).size
+
+    def _course(self, plan: Plan, epochs: float, schedule: Schedule, averaged: bool) -> Course:
+        return Course(
+            epochs=epochs,
+            batch_size=self.settings.batch_size,
+            seed=torch_seed(self.settings.seed, plan.place),
+            schedule=schedule,
+            gradient_norm=self.settings.gradient_norm,
+            mixing=self.settings.mixing,
+            average=averaged,
+            astrocytes=self._astrocytes(self.alphabet.decode(plan.genes)),
+        )
+
+    def _astrocytes(self, recipe: Recipe) -> AstrocyteSettings | None:
+        factors = AstrocyteFactors(recipe.strong, recipe.weak)
+        if factors.neutral or self.settings.astrocyte_counters == "off":
+            return None
+        shuffled = self.settings.astrocyte_counters == "shuffled"
+        return AstrocyteSettings(factors, self.settings.astrocyte_form, shuffled=shuffled)  # type: ignore[arg-type]
+
+    def _attempt(
+        self, plan: Plan, size: int, course: Course, on_step: Callable[[int, int], None] | None = None
+    ) -> Record:
+        """Train, score and commit; whatever goes wrong in it fails this individual alone."""
+        started = time.monotonic()
+        recipe = self.alphabet.decode(plan.genes)
+        candidate = self.admission.candidate(recipe.architecture)
+        scored = candidate.size if self.settings.score_size == "deploy" else size
+        weights: dict[str, dict[str, Tensor]] = {}
+        outcome: dict[str, object] = {}
+        inherited, images = "", 0
+        try:
+            model, inherited, images = self._inherit(plan, recipe, scored)
+            lesson = train(model, self.data.at("train", size), recipe, course, self.device, on_step)
+            images += lesson.images + self.repair(model, scored)
+            fitness = self.fitness(model, scored)
+            images += fitness.images
+            weights[""] = {key: value.clone() for key, value in model.state_dict().items()}
+            if lesson.averaged is not None:
+                model.load_state_dict(lesson.averaged)
+                images += self.repair(model, scored)
+                weights[AVERAGE_SUFFIX] = model.state_dict()
+            outcome = {"mcc": fitness.mcc, "nll": fitness.nll, "temperature": fitness.temperature}
+            if lesson.astrocytes is not None:
+                outcome["extra"] = {"astrocytes": asdict(lesson.astrocytes)}
+            if fitness.nll == float("inf"):
+                raise DivergedError("its outputs are no numbers", 0)
+        except GenSoupError:
+            raise
+        except (Exception, MemoryError) as error:
+            images += getattr(error, "images", 0)
+            reason = (str(error).splitlines() or [""])[0]
+            outcome, weights = {"reason": f"{type(error).__name__}: {reason}"}, {}
+        record = Record(
+            place=plan.place,
+            genes=plan.genes,
+            recipe=recipe.to_dict(),
+            parents=tuple(parent.name for parent in plan.parents),
+            inherited=inherited,
+            size=size,
+            macs=candidate.macs,
+            latency_ms=None if candidate.latency is None else candidate.latency.p99_ms,
+            images=images,
+            seconds=time.monotonic() - started,
+            **outcome,  # type: ignore[arg-type]
+        )
+        self.ledger.add(record, weights)
+        return record
+
+    def _inherit(self, plan: Plan, recipe: Recipe, size: int) -> tuple[nn.Module, str, int]:
+        """The network an individual starts from, whose weights they are, and the images that choosing cost.
+
+        ``average``: the fitness-weighted mean of two parents of one architecture (eq. 5.1), else the better parent's.
+        ``best``: between relatives with the same loss, the best of the two and their mean by likelihood on ``search``.
+        """
+        candidate = self.admission.candidate(recipe.architecture)
+        model = initial_model(recipe.architecture, self.data.classes, self.settings.seed, candidate.pretrained)
+        model = model.to(self.device)
+        afresh = (
+            self.settings.branch_from == "initial" if plan.place[0] == "branch" else self.settings.inherit == "none"
+        )
+        if not plan.parents or afresh:
+            return model, "", 0
+        best = self.settings.inherit == "best"
+        alike = ("architecture", "loss") if best else ("architecture",)
+        better = plan.parents[0]
+        related = [parent for parent in plan.parents if all(parent.recipe[key] == better.recipe[key] for key in alike)]
+        states = [self.ledger.weights(parent.name) for parent in related]
+        mixed = f"{related[0].name} × {plan.share:.2f} + {related[-1].name} × {1 - plan.share:.2f}"
+        chosen = min(range(len(related)), key=lambda number: (related[number].nll, number)) if best else 0
+        name, state, images = related[chosen].name, states[chosen], 0
+        if len(related) == 2:
+            middle = average(states, [plan.share, 1 - plan.share])
+            if not best:
+                name, state = mixed, middle
+            else:
+                model.load_state_dict(middle)
+                images += self.repair(model, size)
+                fitness = self.fitness(model, size)
+                images += fitness.images
+                if fitness.nll < related[chosen].nll:
+                    name = mixed
+                    state = {key: value.clone() for key, value in model.state_dict().items()}
+        model.load_state_dict(state)
+        return model, name, images
