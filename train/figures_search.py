@@ -240,9 +240,9 @@ def _logarithmic(axes: Axes, values: NDArray[np.float64]) -> float | None:
     axes.set_yscale("log")
     if positive.max() < 100 * positive.min():  # else there may be no power of ten among the ticks
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(plain_power)
-    axes.yaxis.set_minor_formatter(NullFormatter())
     floor = float(positive.min() / 4)
+    axes.yaxis.set_major_formatter(lambda value, _: plain_power(value) if value > 2 * floor else "")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     if (values == 0).any():
         axes.axhline(floor, color=OTHERS_COLOUR, lw=0.8, ls=":")
         axes.annotate("0", (1, floor), (3, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=8)
