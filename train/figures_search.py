@@ -26,6 +26,7 @@ from gensoup.train.figures import (
     plain_power,
     svg,
 )
+from gensoup.train.importance import decoded
 from gensoup.train.summary import complete, generations, phases_of
 
 Individual = Mapping[str, Any]
@@ -102,7 +103,7 @@ def numbers_over_time(individuals: Sequence[Individual], names: Sequence[str]) -
     with drawing(0.4 + 2.1 * rows) as figure:
         grid = figure.subplots(rows, 2, squeeze=False)
         for axes, name in zip(grid.flat, names, strict=False):
-            values = np.array([float(one["recipe"].get(name, one["genes"].get(name, np.nan))) for one in scored])
+            values = np.array([decoded(one, name) for one in scored])
             floor = _logarithmic(axes, values) if name in LOGARITHMIC else None
             shown = values if floor is None else np.where(values > 0, values, floor)
             points = axes.scatter(
