@@ -75,9 +75,7 @@ def train_command(
     astrocytes: Annotated[bool, typer.Option("--astrocytes", help="Search the astrocytes' factors too.")] = False,
     ablate: Annotated[
         Ablation | None,
-        typer.Option(
-            help="Three runs: with astrocytes, without, and with their counters shuffled."
-        ),
+        typer.Option(help="Three runs: with astrocytes, without, and with their counters shuffled."),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads of the training; default: half of the cores.")
