@@ -79,6 +79,7 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
             "steps": [vars(step) for step in finished.soup.steps],
         },
         "individuals": [{"name": record.name, **_plain(record)} for record in records],
+        "limit_ms": settings.limit_ms,
         "latency_ms": None if finished.latency is None else _finite(finished.latency),
         "over_the_limit_when_fused": finished.dropped,
         "images_trained": sum(record.images for record in records),

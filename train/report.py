@@ -44,8 +44,7 @@ def write_report(
     predictions = read_predictions(run / PREDICTIONS_FILE, metrics["labels"])
     if "summary" not in metrics:
         metrics = enrich(metrics, predictions.truth, predictions.probabilities)
-    limit = metrics["settings"]["min_fps"]
-    limit_ms = None if limit is None else 1e3 / limit
+    limit_ms = metrics["limit_ms"]
     individuals, summary = metrics["individuals"], metrics["summary"]
     deployed = None if evaluation is None else _json(evaluation)
     environment = jinja2.Environment(
