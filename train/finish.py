@@ -20,9 +20,6 @@ from gensoup.train.ledger import Record
 from gensoup.train.scoring import fitness_of, predict_logits
 from gensoup.train.soup import Ingredient, Soup, Weights, average, greedy_soup, reestimate_batch_norm
 
-# The fused weights lie in a flat valley: a refit walks in it and does not leave it.
-REFIT_RATE = 0.3
-
 
 @dataclass(frozen=True)
 class Finished:
@@ -116,7 +113,7 @@ def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
             gradient_norm=trainer.settings.gradient_norm,
             mixing=trainer.settings.mixing,
         )
-        gentle = replace(recipe, learning_rate=recipe.learning_rate * REFIT_RATE)
+        gentle = replace(recipe, learning_rate=recipe.learning_rate * trainer.settings.refit_rate)
         network = build(recipe.architecture, trainer.data.classes).to(trainer.device)
         network.load_state_dict(model.state_dict())
         weights: dict[str, dict[str, Tensor]] = {}

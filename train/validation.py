@@ -54,6 +54,7 @@ LEAST: dict[str, tuple[float, bool]] = {
     "branches": (0, True),
     "branch_epochs": (0, False),
     "refit_epochs": (0, True),
+    "refit_rate": (0, False),
     "batch_size": (2, True),
     "threads": (1, True),
 }
