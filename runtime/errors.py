@@ -17,6 +17,10 @@ class DataError(GenSoupError):
     """A dataset folder, image or video that cannot be used."""
 
 
+class WriteError(GenSoupError):
+    """A file or folder that cannot be written: a full disk, a missing permission."""
+
+
 class BundleError(GenSoupError):
     """A bundle that is damaged, foreign, too new, or that does not give its golden outputs."""
 

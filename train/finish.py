@@ -6,16 +6,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
 
 from gensoup.bench.probe import LatencyEstimate
 from gensoup.export.architectures import build
 from gensoup.runtime.console import StageProgress
+from gensoup.runtime.errors import GenSoupError
 from gensoup.train.breeding import Plan, branch_genes, torch_seed
 from gensoup.train.constraint import LimitError, RunProfile
+from gensoup.train.failure import check_finite, images_of, reason_of, release_memory
+from gensoup.train.genes import Recipe
 from gensoup.train.individual import AVERAGE_SUFFIX, Trainer
-from gensoup.train.learner import ANNEALED, Course, DivergedError, train
+from gensoup.train.learner import ANNEALED, Course, counted, train
 from gensoup.train.ledger import Record
 from gensoup.train.scoring import fitness_of, predict_logits
 from gensoup.train.soup import Ingredient, Soup, Weights, average, greedy_soup, reestimate_batch_norm
@@ -95,8 +97,8 @@ def fuse(trainer: Trainer, ancestor: Record, progress: StageProgress) -> tuple[S
 def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
     """Train the fused network on by the ancestor's recipe, on ``train``, ``search`` and ``soup`` together.
 
-    Nothing is left to judge it by but the sealed test; so it is short, gentle and annealed, and one that diverges is
-    dropped. Committed to the ledger like an individual.
+    Nothing is left to judge it by but the sealed test; so it is short, gentle and annealed, and one that fails is
+    dropped: the fused network stays as it was. Committed to the ledger like an individual.
     """
     place = ("refit", ancestor.place[1] * 10_000 + ancestor.place[2], 0)
     recipe = trainer.alphabet.decode(ancestor.genes)
@@ -104,26 +106,17 @@ def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
     record = trainer.ledger.get(place)
     if record is None:
         started = time.monotonic()
-        examples = trainer.data.at("refit", candidate.size)
-        course = Course(
-            epochs=trainer.settings.refit_epochs,
-            batch_size=trainer.settings.batch_size,
-            seed=torch_seed(trainer.settings.seed, place),
-            schedule=ANNEALED,
-            gradient_norm=trainer.settings.gradient_norm,
-            mixing=trainer.settings.mixing,
-        )
         gentle = replace(recipe, learning_rate=recipe.learning_rate * trainer.settings.refit_rate)
-        network = build(recipe.architecture, trainer.data.classes).to(trainer.device)
-        network.load_state_dict(model.state_dict())
         weights: dict[str, dict[str, Tensor]] = {}
         reason, images = None, 0
         try:
-            images = train(network, examples, gentle, course, trainer.device).images
-            images += reestimate_batch_norm(network, examples.images, trainer.device)
-            weights[""] = network.state_dict()
-        except (DivergedError, MemoryError, torch.OutOfMemoryError) as error:
-            reason, images = f"{type(error).__name__}: {error}", getattr(error, "images", 0)
+            weights[""], images = _refitted(trainer, gentle, torch_seed(trainer.settings.seed, place), model)
+        except GenSoupError:
+            raise
+        except Exception as error:
+            reason, images = reason_of(error), images_of(error)
+        if reason is not None:
+            release_memory()
         record = Record(
             place=place,
             genes=ancestor.genes,
@@ -140,6 +133,27 @@ def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
     if record.complete:
         model.load_state_dict(trainer.ledger.weights(record.name))
     return model.eval()
+
+
+def _refitted(trainer: Trainer, recipe: Recipe, seed: int, model: nn.Module) -> tuple[dict[str, Tensor], int]:
+    """The weights after a refit, and the images it cost."""
+    settings, size = trainer.settings, trainer.admission.candidate(recipe.architecture).size
+    course = Course(
+        epochs=settings.refit_epochs,
+        batch_size=settings.batch_size,
+        seed=seed,
+        schedule=ANNEALED,
+        gradient_norm=settings.gradient_norm,
+        mixing=settings.mixing,
+    )
+    examples = trainer.data.at("refit", size)
+    network = build(recipe.architecture, trainer.data.classes).to(trainer.device)
+    network.load_state_dict(model.state_dict())
+    images = train(network, examples, recipe, course, trainer.device).images
+    with counted(lambda: images):
+        images += reestimate_batch_norm(network, examples.images, trainer.device)
+        check_finite(network.state_dict(), images)
+    return network.state_dict(), images
 
 
 def _best_of_each_architecture(ranked: list[Record]) -> list[Record]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.runtime.console import StageProgress
-from gensoup.runtime.errors import DataError, GenSoupError
+from gensoup.runtime.errors import DataError
+from gensoup.runtime.files import write_error
 from gensoup.runtime.images import read_image
 from gensoup.runtime.preprocess import Preprocess
 
@@ -41,19 +42,14 @@ def decode(
     """Read every image of ``folder`` once, on all cores, into a memory-mapped file a step of preprocessing, under
     ``cache``.
 
-    Broken images are named and skipped. Raises GenSoupError when ``cache`` cannot be written.
+    Broken images are named and skipped. Raises WriteError when ``cache`` cannot be written or the disk is full.
     """
     count = len(folder.files)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        by_size = {
-            step.size: np.lib.format.open_memmap(
-                cache / f"{step.size}.npy", mode="w+", dtype=np.uint8, shape=(count, step.size, step.size, 3)
-            )
-            for step in steps
-        }
+        by_size = {step.size: _reserved(cache / f"{step.size}.npy", count, step.size) for step in steps}
     except OSError as error:
-        raise GenSoupError(f"{cache}: cannot be written ({error.strerror or error})") from error
+        raise write_error(cache, error) from error
     hashes = np.zeros((count, 64), np.bool_) if hashed else None
     skipped: dict[str, str] = {}
 
@@ -73,6 +69,15 @@ def decode(
         for done, _ in enumerate(pool.map(one, range(count)), 1):
             progress("decode", done, count)
     return ImageStore(by_size, hashes, dict(sorted(skipped.items())))
+
+
+def _reserved(path: Path, count: int, size: int) -> NDArray[np.uint8]:
+    """A memory-mapped file whose space on the disk is taken now: later, a full disk would be a SIGBUS."""
+    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
+    if hasattr(os, "posix_fallocate"):
+        with path.open("rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return images
 
 
 def perceptual_hash(image: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from gensoup.runtime.errors import GenSoupError
 from gensoup.train.astrocytes import AstrocyteFactors, AstrocyteSettings
 from gensoup.train.breeding import Plan, torch_seed
 from gensoup.train.constraint import Admission
+from gensoup.train.failure import images_of, reason_of, release_memory
 from gensoup.train.genes import Alphabet, Recipe
 from gensoup.train.learner import ANNEALED, Course, DivergedError, Examples, Schedule, train
 from gensoup.train.ledger import Ledger, Record
@@ -38,6 +39,16 @@ class RoleData:
         if (role, size) not in self._kept:
             self._kept[role, size] = self.load(role, size)
         return self._kept[role, size]
+
+
+@dataclass
+class _Progress:
+    """What an individual has come to; of one that fails, whose weights it inherited and the images it cost count."""
+
+    inherited: str = ""
+    images: int = 0
+    weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    outcome: dict[str, object] = field(default_factory=dict)
 
 
 class Trainer:
@@ -113,50 +124,61 @@ class Trainer:
         started = time.monotonic()
         recipe = self.alphabet.decode(plan.genes)
         candidate = self.admission.candidate(recipe.architecture)
-        scored = candidate.size if self.settings.score_size == "deploy" else size
-        weights: dict[str, dict[str, Tensor]] = {}
-        outcome: dict[str, object] = {}
-        inherited, images = "", 0
+        progress = _Progress()
         try:
-            model, inherited, images = self._inherit(plan, recipe, scored)
-            lesson = train(model, self.data.at("train", size), recipe, course, self.device, on_step)
-            images += lesson.images + self.repair(model, scored)
-            fitness = self.fitness(model, scored)
-            images += fitness.images
-            weights[""] = {key: value.clone() for key, value in model.state_dict().items()}
-            if lesson.averaged is not None:
-                model.load_state_dict(lesson.averaged)
-                images += self.repair(model, scored)
-                weights[AVERAGE_SUFFIX] = model.state_dict()
-            outcome = {"mcc": fitness.mcc, "nll": fitness.nll, "temperature": fitness.temperature}
-            if lesson.astrocytes is not None:
-                outcome["extra"] = {"astrocytes": asdict(lesson.astrocytes)}
-            if fitness.nll == float("inf"):
-                raise DivergedError("its outputs are no numbers", 0)
+            self._train_and_score(plan, recipe, size, course, on_step, progress)
         except GenSoupError:
             raise
-        except (Exception, MemoryError) as error:
-            images += getattr(error, "images", 0)
-            reason = (str(error).splitlines() or [""])[0]
-            outcome, weights = {"reason": f"{type(error).__name__}: {reason}"}, {}
+        except Exception as error:
+            progress.images += images_of(error)
+            progress.outcome, progress.weights = {"reason": reason_of(error)}, {}
+        if "reason" in progress.outcome:
+            release_memory()
         record = Record(
             place=plan.place,
             genes=plan.genes,
             recipe=recipe.to_dict(),
             parents=tuple(parent.name for parent in plan.parents),
-            inherited=inherited,
+            inherited=progress.inherited,
             size=size,
             macs=candidate.macs,
             latency_ms=None if candidate.latency is None else candidate.latency.p99_ms,
-            images=images,
+            images=progress.images,
             seconds=time.monotonic() - started,
-            **outcome,  # type: ignore[arg-type]
+            **progress.outcome,  # type: ignore[arg-type]
         )
-        self.ledger.add(record, weights)
+        self.ledger.add(record, progress.weights)
         return record
 
-    def _inherit(self, plan: Plan, recipe: Recipe, size: int) -> tuple[nn.Module, str, int]:
-        """The network an individual starts from, whose weights they are, and the images that choosing cost.
+    def _train_and_score(
+        self,
+        plan: Plan,
+        recipe: Recipe,
+        size: int,
+        course: Course,
+        on_step: Callable[[int, int], None] | None,
+        progress: _Progress,
+    ) -> None:
+        scored = self.admission.candidate(recipe.architecture).size if self.settings.score_size == "deploy" else size
+        model = self._inherit(plan, recipe, scored, progress)
+        lesson = train(model, self.data.at("train", size), recipe, course, self.device, on_step)
+        progress.images += lesson.images
+        progress.images += self.repair(model, scored)
+        fitness = self.fitness(model, scored)
+        progress.images += fitness.images
+        progress.weights[""] = {key: value.clone() for key, value in model.state_dict().items()}
+        if lesson.averaged is not None:
+            model.load_state_dict(lesson.averaged)
+            progress.images += self.repair(model, scored)
+            progress.weights[AVERAGE_SUFFIX] = model.state_dict()
+        progress.outcome = {"mcc": fitness.mcc, "nll": fitness.nll, "temperature": fitness.temperature}
+        if lesson.astrocytes is not None:
+            progress.outcome["extra"] = {"astrocytes": asdict(lesson.astrocytes)}
+        if fitness.nll == float("inf"):
+            raise DivergedError("its outputs are no numbers", 0)
+
+    def _inherit(self, plan: Plan, recipe: Recipe, size: int, progress: _Progress) -> nn.Module:
+        """The network an individual starts from; whose weights they are, and the images that choosing cost, are noted.
 
         ``average``: the fitness-weighted mean of two parents of one architecture (eq. 5.1), else the better parent's.
         ``best``: between relatives with the same loss, the best of the two and their mean by likelihood on ``search``.
@@ -168,7 +190,7 @@ class Trainer:
             self.settings.branch_from == "initial" if plan.place[0] == "branch" else self.settings.inherit == "none"
         )
         if not plan.parents or afresh:
-            return model, "", 0
+            return model
         best = self.settings.inherit == "best"
         alike = ("architecture", "loss") if best else ("architecture",)
         better = plan.parents[0]
@@ -176,18 +198,19 @@ class Trainer:
         states = [self.ledger.weights(parent.name) for parent in related]
         mixed = f"{related[0].name} × {plan.share:.2f} + {related[-1].name} × {1 - plan.share:.2f}"
         chosen = min(range(len(related)), key=lambda number: (related[number].nll, number)) if best else 0
-        name, state, images = related[chosen].name, states[chosen], 0
+        name, state = related[chosen].name, states[chosen]
         if len(related) == 2:
             middle = average(states, [plan.share, 1 - plan.share])
             if not best:
                 name, state = mixed, middle
             else:
                 model.load_state_dict(middle)
-                images += self.repair(model, size)
+                progress.images += self.repair(model, size)
                 fitness = self.fitness(model, size)
-                images += fitness.images
+                progress.images += fitness.images
                 if fitness.nll < related[chosen].nll:
                     name = mixed
                     state = {key: value.clone() for key, value in model.state_dict().items()}
         model.load_state_dict(state)
-        return model, name, images
+        progress.inherited = name
+        return model

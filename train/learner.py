@@ -21,12 +21,16 @@ from gensoup.train.losses import LOSSES
 from gensoup.train.optimizers import OPTIMIZERS
 
 
-class DivergedError(RuntimeError):
-    """The loss is no number any more. images: passes through the network until then."""
+class LessonError(RuntimeError):
+    """A training that an exception, its cause, cut off. images: passes through the network until then."""
 
     def __init__(self, message: str, images: int) -> None:
         super().__init__(message)
         self.images = images
+
+
+class DivergedError(LessonError):
+    """The loss is no number any more."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def train(
 ) -> Lesson:
     """Train ``model`` in place. All randomness comes from the course's seed.
 
-    Raises DivergedError when the loss is no number.
+    Raises DivergedError when the loss is no number, LessonError for whatever else goes wrong.
     """
     torch.manual_seed(course.seed)  # dropout and stochastic depth draw from the global generator
     batch_size = min(course.batch_size, len(examples))
@@ -118,7 +122,7 @@ def train(
     watched: contextlib.AbstractContextManager[Astrocytes | None] = contextlib.nullcontext()
     if course.astrocytes is not None:
         watched = course.astrocytes.attach(model, course.seed)
-    with watched as glia:
+    with counted(lambda: evaluations * batch_size), watched as glia:
         for step, (planes, targets) in enumerate(_batches(examples, recipe, course, steps, batch_size, device, layout)):
 
             def evaluate(planes: Tensor = planes, targets: Tensor = targets, step: int = step) -> float:
@@ -146,6 +150,17 @@ def train(
                 on_step(step + 1, steps)
         counts = None if glia is None else glia.counts()
     return Lesson(evaluations * batch_size, averager.weights if averager is not None else None, counts)
+
+
+@contextlib.contextmanager
+def counted(images: Callable[[], int]) -> Iterator[None]:
+    """Let any exception within say how many images had passed by then: it becomes a LessonError."""
+    try:
+        yield
+    except LessonError:
+        raise
+    except Exception as error:
+        raise LessonError(f"{type(error).__name__}: {error}", images()) from error
 
 
 def _batches(

@@ -6,23 +6,28 @@ between is simply trained again.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
-from collections.abc import Iterable
+import sqlite3
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import FloatDistribution
+from optuna.exceptions import OptunaError
 from optuna.trial import TrialState, create_trial
 from safetensors.torch import load_file, save
 from sqlalchemy.exc import SQLAlchemyError
 from torch import Tensor
 
-from gensoup.runtime.errors import GenSoupError
-from gensoup.runtime.files import write_atomic
+from gensoup.runtime.errors import GenSoupError, WriteError
+from gensoup.runtime.files import atomic_path, write_atomic
 
 STUDY = "gensoup"
+SCHEMA_VERSION = 1
 DATABASE = "study.db"
 FOLDER = "individuals"
 
@@ -73,19 +78,25 @@ class Record:
 class Ledger:
     """Reads and appends individuals of one run folder."""
 
-    def __init__(self, run: Path) -> None:
-        """Open or create the ledger. Raises GenSoupError when the run folder cannot be written or is no ledger."""
+    def __init__(self, run: Path, about: Mapping[str, Any] | None = None) -> None:
+        """Open or create the ledger. about: what a new one says of its run to who looks into it (plain values).
+
+        Raises GenSoupError when the file is no ledger, damaged or a newer GenSoup's, WriteError when it cannot be made.
+        """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.run = run
         self._folder = run / FOLDER
         self._path = run / DATABASE
+        if not run.is_dir():
+            raise GenSoupError(f"{self._path}: there is no such run folder")
+        if not self._path.exists():
+            _create(self._path, {"schema_version": SCHEMA_VERSION, **(about or {})})
+        _check(self._path)
         try:
-            self._study = optuna.create_study(
-                study_name=STUDY, storage=f"sqlite:///{self._path}", direction="maximize", load_if_exists=True
-            )
+            self._study = optuna.load_study(study_name=STUDY, storage=_url(self._path))
             self._records = {record.place: record for record in map(_record, self._study.trials)}
-        except (SQLAlchemyError, RuntimeError, KeyError) as error:
-            raise GenSoupError(f"{self._path}: not a ledger that can be used ({str(error).splitlines()[0]})") from error
+        except (SQLAlchemyError, OptunaError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise _unusable(self._path, error) from error
 
     def get(self, place: Place) -> Record | None:
         """The individual at a place, None where none has been finished."""
@@ -100,7 +111,7 @@ class Ledger:
         for suffix, state in weights.items():
             content = {key: value.detach().cpu().contiguous() for key, value in state.items()}
             write_atomic(self.weights_path(record.name + suffix), save(content))
-        values = {key: value for key, value in vars(record).items() if key != "genes"}
+        values = {"name": record.name, **{key: value for key, value in vars(record).items() if key != "genes"}}
         trial = create_trial(
             state=TrialState.COMPLETE if record.complete else TrialState.FAIL,
             value=record.mcc if record.complete else None,
@@ -111,8 +122,8 @@ class Ledger:
         )
         try:
             self._study.add_trial(trial)
-        except SQLAlchemyError as error:
-            raise GenSoupError(f"{self._path}: cannot be written ({str(error).splitlines()[0]})") from error
+        except (SQLAlchemyError, OptunaError) as error:
+            raise _unwritable(self._path, error) from error
         self._records[record.place] = record
 
     def weights(self, name: str) -> dict[str, Tensor]:
@@ -134,9 +145,70 @@ class Ledger:
 
 
 def _record(trial: optuna.trial.FrozenTrial) -> Record:
-    values = dict(trial.user_attrs)
+    values = {key: value for key, value in trial.user_attrs.items() if key != "name"}
     phase, generation, index = values["place"]
     values["place"] = (str(phase), int(generation), int(index))
     values["parents"] = tuple(values["parents"])
     values["nll"] = math.inf if values["nll"] is None else values["nll"]
     return Record(genes=dict(trial.params), **values)
+
+
+def _url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def _create(path: Path, about: Mapping[str, Any]) -> None:
+    """Make an empty ledger, whole or not at all: half a database would be taken for a foreign one."""
+    try:
+        with atomic_path(path) as temporary:
+            storage = optuna.storages.RDBStorage(_url(temporary))
+            try:
+                study = optuna.create_study(study_name=STUDY, storage=storage, direction="maximize")
+                for name, value in about.items():
+                    study.set_user_attr(name, value)
+            finally:
+                storage.remove_session()
+                storage.engine.dispose()
+    except (SQLAlchemyError, OptunaError) as error:
+        raise _unwritable(path, error) from error
+
+
+def _check(path: Path) -> None:
+    """Refuse what is no whole ledger of this GenSoup before Optuna sees it, which would add tables to any database."""
+    query = "SELECT key, value_json FROM study_user_attributes JOIN studies USING (study_id) WHERE study_name = ?"
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)) as connection:
+            (state,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            known = {"studies", "study_user_attributes"} <= tables
+            attributes = dict(connection.execute(query, (STUDY,))) if known else {}
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    if state != "ok":
+        raise _unusable(path, sqlite3.DatabaseError(" ".join(str(state).split())))
+    try:
+        version = int(json.loads(attributes["schema_version"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise GenSoupError(
+            f"{path}: another program's database, no ledger of GenSoup; put the run's own back or start a new run"
+        ) from error
+    if version > SCHEMA_VERSION:
+        raise GenSoupError(f"{path}: written by a newer GenSoup (ledger schema {version}): update gensoup")
+
+
+def _unusable(path: Path, error: Exception) -> GenSoupError:
+    line = _line(error)
+    return GenSoupError(f"{path}: not a ledger that can be used ({line}); put a copy back or start a new run")
+
+
+def _unwritable(path: Path, error: Exception) -> WriteError:
+    line = _line(error)
+    remedy = "check its permissions" if "readonly" in line or "open" in line else "free some space there"
+    return WriteError(f"{path}: cannot be written ({line}); {remedy}")
+
+
+def _line(error: BaseException) -> str:
+    """What the database itself said: Optuna and SQLAlchemy wrap that in advice on their own storage."""
+    while isinstance(cause := getattr(error, "orig", None) or error.__cause__, BaseException):
+        error = cause
+    return (str(error).splitlines() or [type(error).__name__])[0]

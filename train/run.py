@@ -15,7 +15,7 @@ import torch
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.export.trained import MODEL_FILE
 from gensoup.runtime.console import StageProgress
-from gensoup.runtime.errors import GenSoupError, UsageError
+from gensoup.runtime.errors import GenSoupError, UsageError, WriteError
 from gensoup.runtime.files import write_atomic
 from gensoup.runtime.preprocess import Preprocess
 from gensoup.train.conclusion import conclude
@@ -23,6 +23,7 @@ from gensoup.train.constraint import GIVEN_FILE, PROFILE_FILE, Admission, RunPro
 from gensoup.train.finish import finish
 from gensoup.train.individual import RoleData, Trainer
 from gensoup.train.ledger import Ledger
+from gensoup.train.run_folder import CACHE, check_out, held
 from gensoup.train.search import evolve
 from gensoup.train.settings import CONFIG_FILE, Settings
 from gensoup.train.split import split_folder
@@ -30,7 +31,6 @@ from gensoup.train.split import split_folder
 METRICS_FILE = "metrics.json"
 PREDICTIONS_FILE = "test_predictions.csv"
 ALPHABET_FILE = "alphabet.json"
-CACHE = "cache"
 SCHEMA_VERSION = 1
 HELD_OUT = ("search", "soup", "test")
 
@@ -41,10 +41,27 @@ def train_run(
     """Search, fuse, score and time; returns what ``metrics.json`` holds.
 
     out: the run folder, new or empty, unless ``resume``; a finished run is returned as it is. profile: a device profile
-    to take instead of probing this machine. Raises GenSoupError and its kinds for whatever a user can mend.
+    to take instead of probing this machine. Raises GenSoupError and its kinds for whatever a user can mend; of them
+    WriteError leaves a run to go on with once there is room, as far as it came.
     """
     folder = LabelledFolder.open(settings.data)
-    new, made = not (out / CONFIG_FILE).exists(), not out.exists()
+    check_out(out, resume)
+    made = not out.exists()
+    with held(out):
+        return _train(settings, out, folder, resume, made, profile, progress)
+
+
+def _train(
+    settings: Settings,
+    out: Path,
+    folder: LabelledFolder,
+    resume: bool,
+    made: bool,
+    profile: Path | None,
+    progress: StageProgress,
+) -> dict[str, Any]:
+    """The run itself, in a folder that this process holds. made: whether the folder is this call's own."""
+    new = not (out / CONFIG_FILE).exists()
     _open_run_folder(settings, out, folder.fingerprint(), resume)
     if (out / METRICS_FILE).exists() and (out / MODEL_FILE).exists():
         return read_metrics(out)
@@ -58,12 +75,19 @@ def train_run(
             split = split_folder(
                 folder, _steps(settings, admission), settings.roles, settings.seed, out / CACHE, progress
             )
+        except WriteError:
+            raise
         except GenSoupError:
             if new:
                 _clear(out, made)
             raise
         data = RoleData(split.examples, len(folder.labels))
-        trainer = Trainer(settings, admission, data, Ledger(out))
+        about = {
+            "labels": list(folder.labels),
+            "data_fingerprint": folder.fingerprint(),
+            "settings": settings.to_dict(),
+        }
+        trainer = Trainer(settings, admission, data, Ledger(out, about))
         ranked = evolve(trainer, progress)
         finished = finish(trainer, ranked, run_profile, progress)
         metrics = conclude(out, split, trainer, finished)
@@ -84,9 +108,8 @@ def read_metrics(run: Path) -> dict[str, Any]:
 
 
 def _open_run_folder(settings: Settings, out: Path, fingerprint: str, resume: bool) -> None:
+    check_out(out, resume)  # again: another process may have begun one before this one held the folder
     if (out / CONFIG_FILE).exists():
-        if not resume:
-            raise UsageError(f"--out {out}: holds a run already; go on with it by --resume or name another folder")
         before, seen = Settings.load(out)
         if seen != fingerprint:
             raise UsageError(
@@ -95,10 +118,6 @@ def _open_run_folder(settings: Settings, out: Path, fingerprint: str, resume: bo
         if different := before.differences(replace(settings, data=before.data)):
             raise UsageError(f"--resume: the run in {out} has other settings ({'; '.join(different)})")
         return
-    if resume:
-        raise UsageError(f"--resume: no run in {out} to go on with; leave the option out to begin one")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"--out {out}: is not an empty folder; name a new one")
     settings.save(out, fingerprint)
 
 
@@ -108,7 +127,10 @@ def _same_alphabet(out: Path, admission: Admission) -> None:
     if not path.exists():
         write_atomic(path, json.dumps(found, indent=1))
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise GenSoupError(f"{path}: cannot be read ({error}); put a copy back or start a new run") from error
     if found != before:
         changed = sorted(name for name in {*found, *before} if found.get(name) != before.get(name))
         raise UsageError(

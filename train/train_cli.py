@@ -86,10 +86,13 @@ def train_command(
     ] = None,
 ) -> None:
     """Search for a small network under a hard limit and fuse what was found."""
+    from gensoup.runtime.errors import MissingDependencyError, UsageError, WriteError
+
+    sizes = None if size is None else _sizes(size)
+    _check_paths(data, out, config, weights_dir, None if ablate is not None else resume)
     from rich.console import Console
 
     from gensoup.runtime.console import stage_bars
-    from gensoup.runtime.errors import MissingDependencyError, UsageError
     from gensoup.runtime.files import write_atomic
 
     try:
@@ -103,10 +106,8 @@ def train_command(
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or "torch", "train") from error
 
-    if weights_dir is not None and not weights_dir.is_dir():
-        raise UsageError(f"--weights-dir {weights_dir}: no such folder")
     named: dict[str, Any] = {
-        "sizes": None if size is None else _sizes(size),
+        "sizes": sizes,
         "seed": seed,
         "architectures": _names(architectures),
         "losses": _names(losses),
@@ -132,16 +133,19 @@ def train_command(
         settings = compose(str(data), preset, config, options)
     if device_profile is not None and settings.limit_ms is None:
         raise UsageError("--device-profile: give --min-fps or --max-latency-ms too, what the device must hold")
-    if ablate is not None:
+    try:
         with stage_bars() as progress:
-            result = run_ablation(settings, out, resume=resume, profile=device_profile, progress=progress)
-        if json is not None:
-            write_atomic(json, (out / ABLATION_FILE).read_text(encoding="utf-8"))
-        Console().print(_ablation_table(result))
-        return
-    with stage_bars() as progress:
-        metrics = train_run(settings, out, resume=resume, profile=device_profile, progress=progress)
-    report = write_report(out)
+            if ablate is not None:
+                result = run_ablation(settings, out, resume=resume, profile=device_profile, progress=progress)
+                if json is not None:
+                    write_atomic(json, (out / ABLATION_FILE).read_text(encoding="utf-8"))
+                Console().print(_ablation_table(result))
+                return
+            metrics = train_run(settings, out, resume=resume, profile=device_profile, progress=progress)
+        report = write_report(out)
+    except WriteError as error:
+        begun = out.exists() and any(out.rglob(CONFIG_FILE))
+        raise WriteError(f"{error}; {'--resume goes on' if begun else 'then call it again'}") from error
     if json is not None:
         write_atomic(json, (out / METRICS_FILE).read_text(encoding="utf-8"))
     console = Console()
@@ -224,6 +228,22 @@ def _ablation_table(result: dict[str, Any]) -> Any:
     shown = "; ".join(f"{value:+.3f} against {name}" for name, value in result["differences"].items())
     table.caption = f"MCC on test with astrocytes: {shown}. One run each: repeat with other seeds."
     return table
+
+
+def _check_paths(data: Path, out: Path, config: Path | None, weights_dir: Path | None, resume: bool | None) -> None:
+    """Refuse what is wrong at a glance before PyTorch is imported, which takes seconds. resume: None does not look at
+    ``out``."""
+    from gensoup.bench.dataset import LabelledFolder
+    from gensoup.runtime.errors import UsageError
+    from gensoup.train.run_folder import check_out
+
+    if weights_dir is not None and not weights_dir.is_dir():
+        raise UsageError(f"--weights-dir {weights_dir}: no such folder")
+    if config is not None and not config.exists():
+        raise UsageError(f"--config {config}: no such file or run folder")
+    if resume is not None:
+        check_out(out, resume)
+    LabelledFolder.open(data)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import re
 import shutil
 import subprocess
@@ -124,6 +125,10 @@ def test_usage_mistakes_are_64_and_name_the_option(gensoup: Run, arguments: list
         (["--max-macs", "-5"], "--max-macs"),
         (["--weights-dir", "/nowhere"], "--weights-dir /nowhere"),
         (["--device-profile", "cart.json"], "--min-fps"),
+        (["--preset", "gen-soop"], "did you mean gen-soup"),
+        (["--losses", "cross_entropi"], "did you mean cross_entropy"),
+        (["--optimizers", "adamm"], "did you mean adam"),
+        (["--config", "nowhere.yaml"], "--config nowhere.yaml: no such file"),
     ],
 )
 def test_values_that_make_no_sense_are_64_and_leave_nothing(
@@ -132,6 +137,51 @@ def test_values_that_make_no_sense_are_64_and_leave_nothing(
     code, _, err = gensoup("train", shapes, "--out", tmp_path / "run", "--init", "random", *options)
     assert code == USAGE and named in complaint(err)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("scales: {learning_rat: [log, 0.1, 1]}", "'learning_rat' is unknown; did you mean learning_rate"),
+        ("redraw: {optimiser: 0.1}", "did you mean optimizer"),
+        ("scales: {weight_decay: [log, 0.1, 0.001]}", "bounds the wrong way round: 0.1 is above 0.001"),
+    ],
+)
+def test_a_wrong_configuration_is_64_and_leaves_nothing(
+    gensoup: Run, shapes: Path, tmp_path: Path, text: str, said: str
+) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text(text, encoding="utf-8")
+    code, _, err = gensoup("train", shapes, "--out", tmp_path / "run", "--config", config)
+    assert code == USAGE and said in complaint(err)
+    assert list(tmp_path.iterdir()) == [config]
+
+
+def test_what_is_wrong_at_a_glance_waits_for_no_import(shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").touch()
+    new = str(tmp_path / "run")
+    cases = [
+        ["nowhere", "--out", new],
+        [str(shapes / "7"), "--out", new],
+        [str(shapes), "--out", new, "--resume"],
+        [str(shapes), "--out", str(tmp_path / "full")],
+        [str(shapes), "--out", new, "--config", "nowhere.yaml"],
+        [str(shapes), "--out", new, "--weights-dir", "nowhere"],
+    ]
+    program = f"""
+import sys
+from gensoup.cli import main
+for case in {cases!r}:
+    try:
+        main(["train", *case])
+    except SystemExit as left:
+        print(left.code, "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.splitlines() == [f"{code} False" for code in (ERROR, ERROR, USAGE, USAGE, USAGE, USAGE)]
+    assert len(done.stderr.splitlines()) == len(cases) and done.stderr.count("error: ") == len(cases)
+    assert not Path(new).exists()
 
 
 def test_errors_map_to_their_codes_and_debug_shows_the_traceback(gensoup: Run, tmp_path: Path) -> None:
@@ -282,6 +332,62 @@ def test_a_run_folder_in_use_is_named_with_the_remedy(gensoup: Run, tiny_run: An
     code, _, err = gensoup("train", tiny_run.data, "--out", tiny_run.folder, *QUICK, "--resume")
     assert code == USAGE and "other settings" in complaint(err) and "sizes: [48] → [32]" in complaint(err)
     assert digests(tiny_run.folder) == before
+
+
+def test_a_run_of_other_images_or_of_a_newer_program_is_not_gone_on_with(
+    gensoup: Run, tiny_run: Any, shapes: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    code, _, err = gensoup("train", shapes, "--out", run, "--resume")
+    assert code == USAGE and f"--resume: no run in {run} to go on with" in complaint(err) and not run.exists()
+    shutil.copytree(tiny_run.folder, run)
+    (run / "metrics.json").unlink()  # as if it had been killed at the very end
+    code, _, err = gensoup("train", shapes, "--out", run, "--resume")
+    assert code == USAGE and "have changed since the run began" in complaint(err)
+    optuna = pytest.importorskip("optuna")
+    study = optuna.load_study(study_name="gensoup", storage=f"sqlite:///{run / 'study.db'}")
+    study.set_user_attr("schema_version", 99)
+    code, _, err = gensoup("train", tiny_run.data, "--out", run, "--resume")
+    assert code == ERROR and "study.db: written by a newer GenSoup (ledger schema 99): update" in complaint(err)
+    (run / "study.db").write_bytes((run / "study.db").read_bytes()[:5000])
+    code, _, err = gensoup("train", tiny_run.data, "--out", run, "--resume")
+    assert code == ERROR and "study.db: not a ledger that can be used" in complaint(err)
+    code, _, err = gensoup("train", tiny_run.data, "--out", run, "--resume", "--seed", "7")
+    assert code == USAGE and "seed: 0 → 7" in complaint(err)
+    (run / "config.yaml").write_text("schema_version: 99\ndata_fingerprint: x\n", encoding="utf-8")
+    code, _, err = gensoup("train", tiny_run.data, "--out", run, "--resume")
+    assert code == ERROR and "config.yaml: written by a newer GenSoup" in complaint(err)
+
+
+class Hostile:
+    """Would make a folder if it were unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_that_are_code_or_another_networks_are_named_and_never_run(
+    gensoup: Run, shapes: Path, tmp_path: Path, suffix: str
+) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    path, trap = tmp_path / f"shufflenet_v2_x0_5{suffix}", tmp_path / "trap"
+    call = ("train", shapes, "--out", tmp_path / "run", *QUICK, "--weights-dir", tmp_path)
+    path.write_bytes(pickle.dumps({"conv1.0.weight": Hostile(trap)}))
+    code, _, err = gensoup(*call)
+    assert code == ERROR and path.name in complaint(err) and not trap.exists()
+    pickle.loads(path.read_bytes())  # the trap does spring where it is let
+    assert trap.is_dir()
+    wrong = {"conv1.0.weight": torch.zeros(3, 3, 3, 3)}
+    torch.save(wrong, path) if suffix == ".pth" else save_file(wrong, path)
+    code, _, err = gensoup(*call)
+    assert code == ERROR and path.name in complaint(err) and "[3, 3, 3, 3], not [24, 3, 3, 3]" in complaint(err)
+    assert not (tmp_path / "run").exists()
 
 
 def test_resuming_needs_no_option_said_again(gensoup: Run, tiny_run: Any, tmp_path: Path) -> None:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from gensoup.runtime.errors import GenSoupError, UsageError
-from gensoup.runtime.files import atomic_folder, atomic_path, write_atomic
+from gensoup.runtime.errors import GenSoupError, UsageError, WriteError
+from gensoup.runtime.files import (
+    atomic_folder,
+    atomic_path,
+    is_temporary,
+    remove_temporaries,
+    write_atomic,
+    write_error,
+)
 
 
 def test_writes_bytes_and_text_into_new_folders(tmp_path: Path) -> None:
@@ -129,3 +140,40 @@ def test_a_folder_in_use_is_refused_before_anything_is_made(tmp_path: Path) -> N
     assert (tmp_path / "full" / "mine").exists() and len(list(tmp_path.iterdir())) == 3
     with pytest.raises(GenSoupError, match="inner: cannot be written"), atomic_folder(tmp_path / "file" / "inner"):
         pytest.fail("must not be entered")
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space there"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.EROFS, "check its permissions or name another folder"),
+        (errno.EIO, "(Input/output error)"),
+    ],
+)
+def test_an_error_of_writing_names_the_way_out(number: int, remedy: str) -> None:
+    error = write_error(Path("a/b"), OSError(number, os.strerror(number)))
+    assert isinstance(error, WriteError) and str(error).startswith("a/b: cannot be written (")
+    assert str(error).endswith(remedy) or remedy in str(error)
+
+
+def test_what_a_killed_process_left_is_known_and_removed(tmp_path: Path) -> None:
+    """A real process that kills itself while it writes."""
+    program = f"""
+import os, signal
+from pathlib import Path
+from gensoup.runtime.files import atomic_path
+with atomic_path(Path({str(tmp_path / "deep" / "file.json")!r})) as temporary:
+    temporary.write_text("half")
+    Path(f"{{temporary}}-journal").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", program], timeout=300, check=False)
+    assert done.returncode == -signal.SIGKILL
+    kept = [tmp_path / "deep" / name for name in (".hidden", ".notes.tmp", "file.json.tmp", "x.abcdefgh.tmp")]
+    for path in kept:
+        path.touch()
+    left = {path for path in (tmp_path / "deep").iterdir() if is_temporary(path)}
+    assert len(left) == 2 and not left & set(kept)
+    remove_temporaries(tmp_path)
+    assert sorted((tmp_path / "deep").iterdir()) == sorted(kept)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from gensoup.bench.dataset import LabelledFolder
-from gensoup.runtime.errors import GenSoupError
+from gensoup.runtime.errors import GenSoupError, WriteError
 from gensoup.runtime.images import read_image
 from gensoup.runtime.preprocess import Preprocess
-from gensoup.train.images import decode, perceptual_hash
+from gensoup.train.images import _reserved, decode, perceptual_hash
 
 
 def content_of(folder: Path) -> dict[str, tuple[str, int]]:
@@ -77,3 +77,23 @@ def test_hash_is_of_grey_levels_and_not_of_channel_order() -> None:
     np.testing.assert_array_equal(
         perceptual_hash(frame), perceptual_hash(np.clip(frame * 0.9, 0, 255).astype(np.uint8))
     )
+
+
+def test_the_space_on_the_disk_is_taken_before_anything_is_decoded(shapes: Path, tmp_path: Path) -> None:
+    """A page that is first written when the disk is full would be a SIGBUS, not an error."""
+    store = decode(LabelledFolder.open(shapes).subset([0]), [Preprocess(256)], tmp_path, False, lambda *call: None)
+    many = _reserved(tmp_path / "many.npy", 40, 256)
+    taken = (tmp_path / "many.npy").stat()
+    assert taken.st_blocks * 512 >= taken.st_size > many.nbytes == 40 * 256 * 256 * 3
+    assert store.by_size[256].any() and not many.any()
+
+
+def test_no_room_for_the_cache_is_one_line(shapes: Path, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(WriteError, match=r"cache: cannot be written .*ulimit -f"):
+            decode(LabelledFolder.open(shapes), [Preprocess(64)], tmp_path / "cache", False, lambda *call: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import math
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 import torch
 
-from gensoup.runtime.errors import GenSoupError
+from gensoup.runtime.errors import GenSoupError, WriteError
 from gensoup.train.genes import NAMES, Alphabet
-from gensoup.train.ledger import DATABASE, STUDY, Ledger, Record
+from gensoup.train.ledger import DATABASE, SCHEMA_VERSION, STUDY, Ledger, Record
 
 GENES = {name: (number + 1) / 7 for number, name in enumerate(NAMES)}
 RECIPE = Alphabet(("squeezenet1_1",)).decode(GENES).to_dict()
@@ -61,6 +72,136 @@ def test_optuna_can_open_the_study(tmp_path: Path) -> None:
     assert done.params == GENES
     assert done.user_attrs["parents"] == ["search-00-02", "search-00-01"]
     assert study.best_trial.user_attrs["place"] == ["search", 1, 0]
+
+
+def test_it_says_what_it_is_of(tmp_path: Path) -> None:
+    about = {"labels": ["polyp", "ü"], "data_fingerprint": "0f", "settings": {"seed": 0, "sizes": [32]}}
+    Ledger(tmp_path, about).add(record(0), {})
+    Ledger(tmp_path, {"labels": ["other"]})  # there already: it stays what it was
+    study = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{tmp_path / DATABASE}")
+    assert study.user_attrs == {"schema_version": SCHEMA_VERSION, **about}
+    assert study.trials[0].user_attrs["name"] == "search-01-00"
+    assert study.trials[0].user_attrs["recipe"] == RECIPE
+
+
+def test_a_ledger_that_cannot_be_finished_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(study: object, name: str, value: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(optuna.Study, "set_user_attr", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Ledger(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def refusal(folder: Path) -> str:
+    """What is said of the ledger there, in one line; it is left as it was."""
+    before = hashlib.sha256((folder / DATABASE).read_bytes()).hexdigest()
+    with pytest.raises(GenSoupError, match=r"study\.db: ") as error:
+        Ledger(folder)
+    assert "\n" not in str(error.value)
+    assert hashlib.sha256((folder / DATABASE).read_bytes()).hexdigest() == before
+    return str(error.value)
+
+
+def test_a_newer_ledger_asks_for_an_update(tmp_path: Path) -> None:
+    Ledger(tmp_path)
+    study = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{tmp_path / DATABASE}")
+    study.set_user_attr("schema_version", SCHEMA_VERSION + 1)
+    assert f"written by a newer GenSoup (ledger schema {SCHEMA_VERSION + 1}): update gensoup" in refusal(tmp_path)
+
+
+def test_a_database_of_a_newer_optuna_is_one_line(tmp_path: Path) -> None:
+    Ledger(tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
+        connection.execute("UPDATE version_info SET schema_version = 99, library_version = '99.0'")
+        connection.execute("UPDATE alembic_version SET version_num = 'v99.0.a'")
+        connection.commit()
+    assert "not a ledger that can be used" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["another-study", STUDY])
+def test_another_programs_study_is_refused_and_left_alone(tmp_path: Path, name: str) -> None:
+    optuna.create_study(study_name=name, storage=f"sqlite:///{tmp_path / DATABASE}").ask()
+    assert "another program's database" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("tables", [0, 1])
+def test_another_programs_database_is_refused_and_left_alone(tmp_path: Path, tables: int) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
+        for number in range(tables):
+            connection.execute(f"CREATE TABLE bookmarks{number} (place TEXT)")
+        connection.commit()
+    (tmp_path / DATABASE).touch()  # without a table SQLite leaves an empty file
+    assert "another program's database" in refusal(tmp_path)
+
+
+def test_no_room_at_the_commit_is_one_line_and_the_individual_is_not_there(tmp_path: Path) -> None:
+    """A limit on the size of files, in this process: SQLite reports it like a full disk."""
+    resource = pytest.importorskip("resource")
+    ledger = Ledger(tmp_path)
+    ledger.add(record(0), {})
+    size = (tmp_path / DATABASE).stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        with pytest.raises(WriteError, match=r"study\.db: cannot be written \(.*\); free some space there") as error:
+            for number in range(1, 50):
+                ledger.add(record(number, extra={"note": "x" * 20000}), {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(error.value) and ledger.get(("search", 1, number)) is None
+    assert [one.place[2] for one in Ledger(tmp_path).records()] == list(range(number))
+    ledger.add(record(number), {})
+    assert len(Ledger(tmp_path).records()) == number + 1
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that nobody can write")
+def test_a_ledger_that_cannot_be_made_is_one_line() -> None:
+    with pytest.raises(WriteError, match=r"study\.db: cannot be written") as error:
+        Ledger(Path("/proc/self"))
+    assert "\n" not in str(error.value)
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_optuna_dashboard_opens_the_ledger_of_a_run(tiny_run: Any) -> None:
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    command = [Path(sys.executable).with_name("optuna-dashboard"), f"sqlite:///{tiny_run.folder / DATABASE}"]
+    with subprocess.Popen(
+        [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        try:
+
+            def get(path: str) -> str:
+                with urllib.request.urlopen(address + path, timeout=60) as answer:
+                    assert answer.status == 200
+                    return str(answer.read().decode())
+
+            for _ in range(600):
+                assert server.poll() is None
+                try:
+                    studies = json.loads(get("/api/studies"))["study_summaries"]
+                    break
+                except urllib.error.URLError:  # not listening yet
+                    time.sleep(0.1)
+            (summary,) = studies
+            assert summary["study_name"] == STUDY
+            identity = summary["study_id"]
+            assert "<html" in get(f"/dashboard/studies/{identity}").lower()
+            study = json.loads(get(f"/api/studies/{identity}?after=0"))
+        finally:
+            server.kill()
+    names = {one["name"] for one in tiny_run.metrics["individuals"]}
+    found = [{each["key"]: each["value"] for each in trial["user_attrs"]} for trial in study["trials"]]
+    assert {one["name"] for one in found} == names and len(found) == len(names)
+    assert {trial["state"] for trial in study["trials"]} == {"Complete"}
+    assert {param["name"] for param in study["trials"][0]["params"]} >= {"architecture", "learning_rate"}
 
 
 def test_weights_are_written_before_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,50 @@
+"""What is left of an exception that cost one individual: a line for the ledger; its memory is given back."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping
+
+import torch
+
+from gensoup.train.learner import DivergedError, LessonError
+
+# How PyTorch says it on the CPU, where it raises a plain RuntimeError, and on other devices.
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def reason_of(error: Exception) -> str:
+    """Why an individual failed, in one line: what was raised, before anything that was raised on account of it."""
+    while isinstance(error, LessonError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    line = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".removesuffix(": ")
+    return f"out of memory ({line})" if _is_out_of_memory(error) else line
+
+
+def images_of(error: Exception) -> int:
+    """Passes through the network that the cut-off training had made."""
+    return error.images if isinstance(error, LessonError) else 0
+
+
+def release_memory() -> None:
+    """Free what a handled exception's traceback held, the network, its gradients and optimizer.
+
+    A batch's future, its exception and the frame that waited for it refer to each other, so that only the garbage
+    collector frees them. Call it after the except block, not within.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def check_finite(state: Mapping[str, torch.Tensor], images: int) -> None:
+    """Raise DivergedError, with the ``images`` spent, when a weight is no number: the last loss cannot tell."""
+    for name, value in state.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise DivergedError(f"the weights '{name}' are no numbers", images)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
