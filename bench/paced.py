@@ -126,6 +126,10 @@ def run_paced(
     return _trace(pacer, results, warmup, math.nan if idle is None else idle, own)
 
 
+# A sleeping thread is woken late, most of all on an idle or virtual machine; so the last of each wait is spent awake.
+WATCH_S = 1e-3
+
+
 class _Pacer(threading.Thread):
     """Pushes each frame when it is due; one it comes too late for is pushed at once, and none is left out."""
 
@@ -146,7 +150,9 @@ class _Pacer(threading.Thread):
             self.scheduled += time.monotonic() + 1 / self.rate_hz
             self._begun.set()
             for number, due in enumerate(self.scheduled.tolist()):
-                time.sleep(max(0.0, due - time.monotonic()))
+                time.sleep(max(0.0, due - WATCH_S - time.monotonic()))
+                while time.monotonic() < due:
+                    time.sleep(0)  # gives up the interpreter's lock, but not the core
                 self.pushed[number] = time.monotonic()
                 self._stream.push(self._frames[number % len(self._frames)], captured_at=due)
         except Exception as error:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -13,7 +11,7 @@ import cv2
 import numpy as np
 
 from gensoup.runtime.errors import GenSoupError, UsageError
-from gensoup.runtime.files import atomic_path
+from gensoup.runtime.files import atomic_folder, atomic_path
 from gensoup.runtime.sources.synthetic import LABELS, MIN_SIDE, SyntheticEndoscope
 
 Progress = Callable[[int, int], None]
@@ -43,23 +41,8 @@ def write_dataset(
         raise UsageError(f"{per_class} images a class in scenes of {frames_per_scene}: take at least 1 of each")
     _check_size(height, width)
     _check_seed(seed)
-    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise UsageError(f"{out}: exists already; name a new or empty folder")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
-    except OSError as error:
-        raise GenSoupError(f"{out}: cannot be written ({error.strerror or error})") from error
-    try:
-        _write_scenes(temporary, per_class, seed, height, width, frames_per_scene, progress)
-        temporary.chmod(0o755)
-        if out.exists():
-            out.rmdir()
-        temporary.rename(out)
-    except OSError as error:
-        raise GenSoupError(f"{out}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with atomic_folder(out) as folder:
+        _write_scenes(folder, per_class, seed, height, width, frames_per_scene, progress)
 
 
 def write_video(

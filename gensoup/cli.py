@@ -17,6 +17,7 @@ from gensoup.demo import demo_command
 from gensoup.export.export_cli import export_command
 from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.runtime.run_cli import run_command
+from gensoup.train.audit_cli import audit_command
 from gensoup.train.similarity_cli import similarity_command
 from gensoup.train.train_cli import report_command, train_command
 
@@ -50,6 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("demo")(demo_command)
+data_app.command("audit")(audit_command)
 app.add_typer(data_app, name="data")
 app.command(
     "train",

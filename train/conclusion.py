@@ -79,6 +79,7 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
             "steps": [vars(step) for step in finished.soup.steps],
         },
         "individuals": [{"name": record.name, **_plain(record)} for record in records],
+        "limit_ms": settings.limit_ms,
         "latency_ms": None if finished.latency is None else _finite(finished.latency),
         "over_the_limit_when_fused": finished.dropped,
         "images_trained": sum(record.images for record in records),
@@ -136,8 +137,7 @@ def _predictions(split: Split, rows: NDArray[np.float64]) -> str:
 
 def _plain(record: Record) -> dict[str, Any]:
     nll = record.nll if np.isfinite(record.nll) else None
-    values = vars(replace(record, nll=0.0)) | {"nll": nll}
-    return {key: value for key, value in values.items() if key != "extra"}
+    return vars(replace(record, nll=0.0)) | {"nll": nll}
 
 
 def _finite(estimate: LatencyEstimate) -> dict[str, float | None]:

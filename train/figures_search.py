@@ -26,6 +26,7 @@ from gensoup.train.figures import (
     plain_power,
     svg,
 )
+from gensoup.train.importance import decoded
 from gensoup.train.summary import complete, generations, phases_of
 
 Individual = Mapping[str, Any]
@@ -102,7 +103,7 @@ def numbers_over_time(individuals: Sequence[Individual], names: Sequence[str]) -
     with drawing(0.4 + 2.1 * rows) as figure:
         grid = figure.subplots(rows, 2, squeeze=False)
         for axes, name in zip(grid.flat, names, strict=False):
-            values = np.array([float(one["recipe"].get(name, one["genes"].get(name, np.nan))) for one in scored])
+            values = np.array([decoded(one, name) for one in scored])
             floor = _logarithmic(axes, values) if name in LOGARITHMIC else None
             shown = values if floor is None else np.where(values > 0, values, floor)
             points = axes.scatter(
@@ -240,9 +241,9 @@ def _logarithmic(axes: Axes, values: NDArray[np.float64]) -> float | None:
     axes.set_yscale("log")
     if positive.max() < 100 * positive.min():  # else there may be no power of ten among the ticks
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(plain_power)
-    axes.yaxis.set_minor_formatter(NullFormatter())
     floor = float(positive.min() / 4)
+    axes.yaxis.set_major_formatter(lambda value, _: plain_power(value) if value > 2 * floor else "")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     if (values == 0).any():
         axes.axhline(floor, color=OTHERS_COLOUR, lw=0.8, ls=":")
         axes.annotate("0", (1, floor), (3, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=8)

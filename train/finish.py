@@ -22,9 +22,6 @@ from gensoup.train.ledger import Record
 from gensoup.train.scoring import fitness_of, predict_logits
 from gensoup.train.soup import Ingredient, Soup, Weights, average, greedy_soup, reestimate_batch_norm
 
-# The fused weights lie in a flat valley: a refit walks in it and does not leave it.
-REFIT_RATE = 0.3
-
 
 @dataclass(frozen=True)
 class Finished:
@@ -109,7 +106,7 @@ def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
     record = trainer.ledger.get(place)
     if record is None:
         started = time.monotonic()
-        gentle = replace(recipe, learning_rate=recipe.learning_rate * REFIT_RATE)
+        gentle = replace(recipe, learning_rate=recipe.learning_rate * trainer.settings.refit_rate)
         weights: dict[str, dict[str, Tensor]] = {}
         reason, images = None, 0
         try:

@@ -33,6 +33,12 @@ def numbers(individuals: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for name in (individuals[0]["genes"] if individuals else {}) if name not in choices]
 
 
+def decoded(one: Mapping[str, Any], name: str) -> float:
+    """What a numeric gene of an individual stands for; the gene itself where its recipe does not say."""
+    value = one["recipe"].get(name)
+    return float(value if isinstance(value, (int, float)) else one["genes"][name])
+
+
 def importance(individuals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """How far each gene's values among the best quarter of the search differ from those of all.
 

@@ -20,7 +20,7 @@ from gensoup.runtime.files import write_atomic
 from gensoup.runtime.images import read_image
 from gensoup.train import figures_latency, figures_scores, figures_search
 from gensoup.train.conclusion import PREDICTIONS_FILE
-from gensoup.train.importance import categories, numbers
+from gensoup.train.importance import categories, decoded, numbers
 from gensoup.train.predictions import Predictions, read_predictions
 from gensoup.train.run import read_metrics
 from gensoup.train.summary import COSTS, enrich, generations
@@ -44,8 +44,7 @@ def write_report(
     predictions = read_predictions(run / PREDICTIONS_FILE, metrics["labels"])
     if "summary" not in metrics:
         metrics = enrich(metrics, predictions.truth, predictions.probabilities)
-    limit = metrics["settings"]["min_fps"]
-    limit_ms = None if limit is None else 1e3 / limit
+    limit_ms = metrics["limit_ms"]
     individuals, summary = metrics["individuals"], metrics["summary"]
     deployed = None if evaluation is None else _json(evaluation)
     environment = jinja2.Environment(
@@ -53,7 +52,7 @@ def write_report(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["number"] = _number
+    environment.filters["decoded"] = decoded
     page = environment.get_template("report.html.j2").render(
         run=run.name,
         metrics=metrics,
@@ -81,11 +80,6 @@ def _json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise GenSoupError(f"{path}: not a result in JSON ({error})") from error
-
-
-def _number(value: Any) -> str:
-    """A decoded gene: three significant digits, text as it is."""
-    return f"{value:.3g}" if isinstance(value, (int, float)) else str(value)
 
 
 def _figures(metrics: Mapping[str, Any], limit_ms: float | None, deployed: Any) -> dict[str, Any]:

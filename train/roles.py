@@ -65,17 +65,24 @@ def near_duplicate_groups(hashes: NDArray[np.bool_]) -> list[str]:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    count, signs = len(hashes), np.where(hashes, 1, -1).astype(np.float32)
-    limit = hashes.shape[1] - 2 * NEAR_DUPLICATE_BITS
-    rows, columns = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for start in range(0, count, 1024):
-        near = np.argwhere(signs[start : start + 1024] @ signs.T >= limit)
-        rows.append(near[:, 0] + start)
-        columns.append(near[:, 1])
-    row, column = np.concatenate(rows), np.concatenate(columns)
+    count = len(hashes)
+    row, column = near_duplicate_pairs(hashes)
     graph = coo_array((np.ones(len(row), np.int8), (row, column)), shape=(count, count))
     _, group = connected_components(graph, directed=False)
     return [str(number) for number in group]
+
+
+def near_duplicate_pairs(hashes: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices, the smaller and the larger, of all pairs of hashes [N, 64] that differ by a few bits at most."""
+    signs = np.where(hashes, 1, -1).astype(np.float32)
+    limit = hashes.shape[1] - 2 * NEAR_DUPLICATE_BITS
+    rows, columns = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for start in range(0, len(hashes), 1024):
+        near = np.argwhere(signs[start : start + 1024] @ signs[start:].T >= limit) + start
+        upper = near[near[:, 0] < near[:, 1]]
+        rows.append(upper[:, 0])
+        columns.append(upper[:, 1])
+    return np.concatenate(rows), np.concatenate(columns)
 
 
 def _draw(file: str, seed: int) -> bytes:

@@ -2,68 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 
-from gensoup.export.architectures import ARCHITECTURES, check_names
+from gensoup.export.architectures import ARCHITECTURES
 from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.runtime.files import write_atomic
-from gensoup.runtime.preprocess import Fit, Preprocess
-from gensoup.train.genes import DEFAULT_SCALES, NAMES, NUMBERS, Scale
+from gensoup.runtime.preprocess import Preprocess
+from gensoup.train.genes import DEFAULT_SCALES, NAMES, Scale
 from gensoup.train.losses import LOSSES
-from gensoup.train.optimizers import DEFAULT_OPTIMIZERS, OPTIMIZERS
+from gensoup.train.optimizers import DEFAULT_OPTIMIZERS
+from gensoup.train.validation import check_known, validate
 
 CONFIG_FILE = "config.yaml"
 SCHEMA_VERSION = 2
 DEFAULT_REDRAW = {name: 0.05 for name in NAMES if name != "architecture"}
-
-# What each word option may say.
-CHOICES: dict[str, tuple[str, ...]] = {
-    "fit": get_args(Fit),
-    "init": ("pretrained", "random"),
-    "roles": ("four", "three"),
-    "mode": ("genetic", "astrocyte-schedule"),
-    "start": ("race", "drawn"),
-    "inherit": ("best", "average", "none"),
-    "judge": ("likelihood", "mcc"),
-    "score_size": ("deploy", "training"),
-    "schedule": ("constant", "cosine"),
-    "branch_from": ("ancestor", "initial"),
-    "astrocyte_form": ("mean", "thesis"),
-    "astrocyte_counters": ("own", "shuffled", "off"),
-}
-# The least that each number may be, and whether that itself is allowed.
-LEAST: dict[str, tuple[float, bool]] = {
-    "seed": (0, True),
-    "max_macs": (0, False),
-    "min_fps": (1, True),
-    "max_latency_ms": (0, False),
-    "generations": (1, True),
-    "population": (2, True),
-    "population_step": (0, True),
-    "population_min": (2, True),
-    "epochs": (0, False),
-    "first_size": (0, False),
-    "last_size": (0, False),
-    "steady_generations": (1, True),
-    "size_step": (1, True),
-    "crossover_rate": (0, True),
-    "mutation_sigma": (0, True),
-    "warm_up": (0, True),
-    "gradient_norm": (0, True),
-    "branches": (0, True),
-    "branch_epochs": (0, False),
-    "refit_epochs": (0, True),
-    "batch_size": (2, True),
-    "threads": (1, True),
-}
 
 
 @dataclass(frozen=True)
@@ -85,13 +43,14 @@ class Settings:
     first_size, last_size: share of the deploy size in the first generation and in the last ``steady_generations``, in
     multiples of ``size_step``. inherit: weights are the best of parents and midpoint, the parents' weighted average, or
     nobody's. judge: what breaks ties and accepts a fusion. score_size: whether scored at the deploy size or as trained.
-    crossover_rate; mutation_sigma: of a step of each number; redraw: chance of a uniform redraw by gene.
-    astrocyte_counters: ``shuffled`` and ``off`` are an ablation's controls. schedule: of the learning rate over all generations. warm_up: share of an individual's steps. gradient_norm: what
-    gradients are clipped to, 0 for never.
+    crossover_rate; mutation_sigma: of a step of each number; redraw: chance of a uniform redraw by gene. schedule: of
+    the learning rate over all generations. warm_up: share of an individual's steps. gradient_norm: what gradients are
+    clipped to, 0 for never. astrocyte_counters: ``shuffled`` and ``off`` are an ablation's controls.
 
     Finish. branches: continuations of the best at deploy size, learning rate annealed to zero, from its weights or the
     initial ones; branch_average: keep an average over each one's steps too. soup: fuse what fits together.
-    refit_epochs: of the fused network over train, search and soup together; 0 leaves it out.
+    refit_epochs: of the fused network over train, search and soup together, at ``refit_rate`` of the recipe's learning
+    rate; 0 leaves it out.
 
     threads: CPU threads of the training; part of the run, since rounding depends on it.
     """
@@ -139,42 +98,13 @@ class Settings:
     branch_average: bool = True
     soup: bool = True
     refit_epochs: float = 2.0
+    refit_rate: float = 0.3
     batch_size: int = 32
     threads: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scales", {**DEFAULT_SCALES, **self.scales})
-        check_names(self.architectures)
-        _check_known("--losses", self.losses, LOSSES)
-        _check_known("--optimizers", self.optimizers, OPTIMIZERS)
-        _check_known("scales", self.scales, NUMBERS)
-        _check_known("redraw", self.redraw, NAMES)
-        for name in ("architectures", "losses", "optimizers", "sizes"):
-            if not getattr(self, name):
-                raise UsageError(f"{option(name)}: name at least one")
-        for name, options in CHOICES.items():
-            if getattr(self, name) not in options:
-                raise UsageError(f"{option(name)} {getattr(self, name)}: must be one of {', '.join(options)}")
-        for size in self.sizes:
-            if not isinstance(size, int) or not 32 <= size <= 1024:
-                raise UsageError(f"--size {size}: must be a whole number between 32 and 1024")
-        for name, (least, allowed) in LEAST.items():
-            _check_least(name, getattr(self, name), least, allowed)
-        for name, most in (
-            ("crossover_rate", 1),
-            ("warm_up", 1),
-            ("last_size", 1),
-            ("first_size", 1),
-            ("min_fps", 1000),
-        ):
-            if (getattr(self, name) or 0) > most:
-                raise UsageError(f"{option(name)} {getattr(self, name)}: must be at most {most}")
-        for name in ("mixing", "branch_average", "soup"):
-            if not isinstance(getattr(self, name), bool):
-                raise UsageError(f"{option(name)} {getattr(self, name)}: must be true or false")
-        for name, rate in self.redraw.items():
-            if not isinstance(rate, int | float) or not 0 <= rate <= 1:
-                raise UsageError(f"redraw, {name} {rate}: must lie between 0 and 1")
+        validate(self)
 
     @property
     def limit_ms(self) -> float | None:
@@ -240,7 +170,6 @@ class Settings:
 
 
 FIELDS = tuple(one.name for one in fields(Settings))
-LEAST_DEFAULTS = {one.name: one.default for one in fields(Settings) if one.name in LEAST}
 
 
 def plain_to_values(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,7 +177,7 @@ def plain_to_values(plain: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises UsageError for a name that no setting has, with the nearest ones, and for a scale that is no scale.
     """
-    _check_known("", plain, FIELDS)
+    check_known("", plain, FIELDS)
     values = dict(plain)
     for name in ("architectures", "losses", "optimizers", "sizes"):
         if name in values:
@@ -260,11 +189,6 @@ def plain_to_values(plain: Mapping[str, Any]) -> dict[str, Any]:
     if "scales" in values:
         values["scales"] = {name: _scale(name, value) for name, value in values["scales"].items()}
     return values
-
-
-def option(name: str) -> str:
-    """A setting's name as its command line option."""
-    return "--size" if name == "sizes" else f"--{name.replace('_', '-')}"
 
 
 def default_threads() -> int:
@@ -282,21 +206,3 @@ def _scale(name: str, value: Any) -> Scale:
         raise UsageError(
             f"scales, {name}: must be [linear, log or log_or_zero, lowest, highest], got {value}"
         ) from error
-
-
-def _check_known(where: str, names: Any, known: Any) -> None:
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), list(known), 3)
-            hint = f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(known)}"
-            raise UsageError(f"{where + ': ' if where else ''}'{name}' is unknown; {hint}")
-
-
-def _check_least(name: str, value: Any, least: float, allowed: bool) -> None:
-    if value is None and name in ("min_fps", "max_latency_ms"):
-        return
-    whole = isinstance(LEAST_DEFAULTS[name], int)
-    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value < least or (value == least and not allowed):
-        bound = f"{'a whole number, ' * whole}at least {least:g}" if allowed else f"a number above {least:g}"
-        raise UsageError(f"{option(name)} {value}: must be {bound}")

@@ -132,7 +132,7 @@ def per_class_intervals(
 
     Bootstrap percentiles over whole groups (None: over images). Where every draw gives the same, 0 or 1, the bootstrap
     says nothing; the exact bound for as many groups without an exception stands in its place (Clopper and Pearson 1934:
-    ``.025 ** (1 / n)``). None for a ratio of nothing to nothing.
+    ``.025 ** (1 / n)``). One group alone gives [0, 1]. None for a ratio of nothing to nothing.
     """
     truth, predicted = np.asarray(truth, np.int64), np.asarray(predicted, np.int64)
     labels: Sequence[Any] = range(len(truth)) if groups is None else groups
@@ -249,6 +249,8 @@ def _interval(draws: Floats, estimate: float, groups: int) -> list[float] | None
         return None
     tail = (1 - CONFIDENCE) / 2
     low, high = (float(value) for value in np.nanquantile(draws, [tail, 1 - tail]))
+    if groups < 2:
+        return [0.0, 1.0]
     if low == high == 1:
         low = tail ** (1 / groups)
     elif low == high == 0:

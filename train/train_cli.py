@@ -16,6 +16,12 @@ class Init(str, Enum):
     random = "random"
 
 
+class Ablation(str, Enum):
+    """What can be taken away to see what it does."""
+
+    astrocytes = "astrocytes"
+
+
 def train_command(
     data: Annotated[Path, typer.Argument(help="Labelled folder: one sub-folder a class, optionally groups.csv.")],
     out: Annotated[Path, typer.Option(help="The run folder to make.")],
@@ -67,6 +73,10 @@ def train_command(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
     astrocytes: Annotated[bool, typer.Option("--astrocytes", help="Search the astrocytes' factors too.")] = False,
+    ablate: Annotated[
+        Ablation | None,
+        typer.Option(help="Three runs: with astrocytes, without, and with their counters shuffled."),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads of the training; default: half of the cores.")
     ] = None,
@@ -79,12 +89,15 @@ def train_command(
     from gensoup.runtime.errors import MissingDependencyError, UsageError, WriteError
 
     sizes = None if size is None else _sizes(size)
-    _check_paths(data, out, config, weights_dir, resume)
+    _check_paths(data, out, config, weights_dir, None if ablate is not None else resume)
     from rich.console import Console
 
     from gensoup.runtime.console import stage_bars
+    from gensoup.runtime.files import write_atomic
 
     try:
+        from gensoup.train.ablation import ABLATION_FILE
+        from gensoup.train.ablation import ablate as run_ablation
         from gensoup.train.genes import ASTROCYTE_SCALE
         from gensoup.train.presets import compose, recompose
         from gensoup.train.report import write_report
@@ -122,14 +135,18 @@ def train_command(
         raise UsageError("--device-profile: give --min-fps or --max-latency-ms too, what the device must hold")
     try:
         with stage_bars() as progress:
+            if ablate is not None:
+                result = run_ablation(settings, out, resume=resume, profile=device_profile, progress=progress)
+                if json is not None:
+                    write_atomic(json, (out / ABLATION_FILE).read_text(encoding="utf-8"))
+                Console().print(_ablation_table(result))
+                return
             metrics = train_run(settings, out, resume=resume, profile=device_profile, progress=progress)
         report = write_report(out)
     except WriteError as error:
-        begun = (out / CONFIG_FILE).exists()
+        begun = out.exists() and any(out.rglob(CONFIG_FILE))
         raise WriteError(f"{error}; {'--resume goes on' if begun else 'then call it again'}") from error
     if json is not None:
-        from gensoup.runtime.files import write_atomic
-
         write_atomic(json, (out / METRICS_FILE).read_text(encoding="utf-8"))
     console = Console()
     print_notes(metrics, console)
@@ -191,8 +208,31 @@ def result_table(metrics: dict[str, Any]) -> Any:
     return table
 
 
-def _check_paths(data: Path, out: Path, config: Path | None, weights_dir: Path | None, resume: bool) -> None:
-    """Refuse what is wrong at a glance before PyTorch is imported, which takes seconds."""
+def _ablation_table(result: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(title="Ablation: astrocytes")
+    for column in ("arm", "network", "MCC on search", "MCC on test", "images", "strengthened", "weakened"):
+        table.add_column(column)
+    for name, arm in result["arms"].items():
+        low, high = arm["test_interval"]
+        table.add_row(
+            name,
+            arm["architecture"],
+            f"{arm['search_mcc']:.3f}",
+            f"{arm['test_mcc']:.3f} [{low:.3f}, {high:.3f}]",
+            f"{arm['images']:,}",
+            f"{arm['potentiated']:.1%}",
+            f"{arm['attenuated']:.1%}",
+        )
+    shown = "; ".join(f"{value:+.3f} against {name}" for name, value in result["differences"].items())
+    table.caption = f"MCC on test with astrocytes: {shown}. One run each: repeat with other seeds."
+    return table
+
+
+def _check_paths(data: Path, out: Path, config: Path | None, weights_dir: Path | None, resume: bool | None) -> None:
+    """Refuse what is wrong at a glance before PyTorch is imported, which takes seconds. resume: None does not look at
+    ``out``."""
     from gensoup.bench.dataset import LabelledFolder
     from gensoup.runtime.errors import UsageError
     from gensoup.train.run_folder import check_out
@@ -201,7 +241,8 @@ def _check_paths(data: Path, out: Path, config: Path | None, weights_dir: Path |
         raise UsageError(f"--weights-dir {weights_dir}: no such folder")
     if config is not None and not config.exists():
         raise UsageError(f"--config {config}: no such file or run folder")
-    check_out(out, resume)
+    if resume is not None:
+        check_out(out, resume)
     LabelledFolder.open(data)
 
 

@@ -12,8 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from gensoup.runtime.errors import GenSoupError, WriteError
-from gensoup.runtime.files import atomic_path, is_temporary, remove_temporaries, write_atomic, write_error
+from gensoup.runtime.errors import GenSoupError, UsageError, WriteError
+from gensoup.runtime.files import (
+    atomic_folder,
+    atomic_path,
+    is_temporary,
+    remove_temporaries,
+    write_atomic,
+    write_error,
+)
 
 
 def test_writes_bytes_and_text_into_new_folders(tmp_path: Path) -> None:
@@ -98,6 +105,41 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     ):
         full.write("x" * 100_000)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_appears_when_it_is_filled(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "folder"
+    with atomic_folder(path) as temporary:
+        (temporary / "x").write_text("x")
+        assert not path.exists()
+    assert [entry.name for entry in path.parent.iterdir()] == ["folder"]
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (path / "x").read_text() == "x" and stat.S_IMODE(path.stat().st_mode) == 0o777 & ~mask
+    (tmp_path / "empty").mkdir()
+    with atomic_folder(tmp_path / "empty") as temporary:
+        (temporary / "y").touch()
+    assert (tmp_path / "empty" / "y").exists()
+
+
+def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "folder") as temporary:
+        (temporary / "x").touch()
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_use_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").touch()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("full", "file", "link"):
+        with pytest.raises(UsageError, match=f"{name}: exists already"), atomic_folder(tmp_path / name):
+            pytest.fail("must not be entered")
+    assert (tmp_path / "full" / "mine").exists() and len(list(tmp_path.iterdir())) == 3
+    with pytest.raises(GenSoupError, match="inner: cannot be written"), atomic_folder(tmp_path / "file" / "inner"):
+        pytest.fail("must not be entered")
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,8 @@ def test_without_a_mistake_the_interval_is_the_exact_bound_of_so_many_groups() -
     assert found["specificity"][0] == pytest.approx([0.025 ** (1 / 6), 1.0])
     assert found["recall"][2] is None and found["precision"][2] is None  # nothing to divide by
     assert found["specificity"][2] == pytest.approx([0.025 ** (1 / 8), 1.0])
+    one_scene = summary.per_class_intervals(truth[:3], np.array([0, 0, 1]), 2, ["a"] * 3)
+    assert one_scene["recall"][0] == [0.0, 1.0]  # of one group nothing is known
     missed = summary.per_class_intervals(truth, np.zeros(10, int), 2, groups)
     assert missed["recall"][1] == pytest.approx([0.0, 1 - 0.025 ** (1 / 6)])
 
