@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 from quality_meter import TOLERANCE, ImageMeter
-from quality_methods import DEVICE, Found, Workbench, admission_of, run_method
+from quality_methods import run_method
 from quality_pool import Pool, deal, open_folder
 from quality_results import Row, append, digest, key_of, read
+from quality_workbench import DEVICE, Found, Workbench, admission_of
 
 import gensoup.train
 from gensoup.bench.dataset import LabelledFolder
