@@ -41,6 +41,11 @@ class Pool:
             return len(np.unique(np.concatenate(list(self.roles.values()))))
         return len(self.roles[role])
 
+    @property
+    def one_validation_part(self) -> bool:
+        """Whether ``search`` and ``soup`` are the same images."""
+        return np.array_equal(self.roles["search"], self.roles["soup"])
+
     def merged(self) -> Pool:
         """The same images with one validation part, which serves as search and soup."""
         both = np.union1d(self.roles["search"], self.roles["soup"])

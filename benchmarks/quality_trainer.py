@@ -97,20 +97,23 @@ class BudgetedTrainer(Trainer):
         """Scores of every ingredient on both parts, and of every mean after the first with its statistics."""
         if not ingredients:
             return 0
-        scores = self._pool.count("search") + self._pool.count("soup")
+        scores = self._pool.count("search") + (0 if self._pool.one_validation_part else self._pool.count("soup"))
         return scores * len(ingredients) + (scores + self.statistics_cost(ingredients[0])) * (len(ingredients) - 1)
 
     def _most_relatives(self, plan: Plan) -> list[str]:
         """Ingredients of the dearest soup that a search without branches can still end in.
 
-        They are the best individual and its relatives in the last generation; before that generation stands, all of it.
+        They are the best individual and its relatives in the last generation; before that generation stands, all of it
+        and of the architecture that leads.
         """
         last = self.settings.generations - 1
-        if self._to_come or plan.place[1] != last:
-            dearest = max(self.alphabet.architectures, key=self.statistics_cost)
-            return [dearest] * self.settings.population_of(last)
         own = self.alphabet.decode(plan.genes).architecture
         complete = [one for one in self.ledger.records() if one.complete and one.place[0] == "search"]
+        if self._to_come:
+            leads = (
+                min(complete, key=lambda one: one.rank(self.settings.judge)).recipe["architecture"] if complete else own
+            )
+            return [leads] * (self.settings.population_of(last) + 1)
         present = [one.recipe["architecture"] for one in complete if one.place[1] == last] + [own]
         if not complete:
             return [own]

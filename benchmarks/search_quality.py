@@ -65,13 +65,13 @@ METHODS: dict[str, dict[str, Any]] = {
         "kind": "genetic",
         "revision": 1,
         "preset": "gen-soup-thesis-1",
-        # 20 generations of 50 to 10 individuals become four of four to two; half of them at full size, as there.
+        # 20 generations of 50 to 10 individuals, an epoch each, become three of three to two, most of an epoch each.
         "changed": {
-            "generations": 4,
-            "population": 4,
+            "generations": 3,
+            "population": 3,
             "population_step": 1,
             "population_min": 2,
-            "steady_generations": 2,
+            "steady_generations": 1,
         },
         "search": 1.0,
         "refit": 0.0,
