@@ -67,7 +67,7 @@ def trained_on_all(bench: Workbench, recipe: Recipe, place: Place, least: float 
     statistics = statistics_cost(bench, recipe.architecture, "refit")
     watching = 0
     if least is not None:
-        watching = len(search) + min(CHECK_STATISTICS, statistics)
+        watching = len(search) + min(CHECK_STATISTICS, statistics_cost(bench, recipe.architecture))
     model = _initial(bench, recipe)
     course = _course(bench, bench.meter.left - statistics - watching, recipe, examples, place)
 

@@ -7,7 +7,8 @@ alone does not. All methods share a seed's split, initial weights, learner, augm
 changes all of them. Methods:
 
 gen-soup         the product's default, scaled: race, search, branches, soup, refit of the fused network
-gen-soup-thesis  preset gen-soup-thesis-1, scaled; one validation part; the population's soup, no refit
+gen-soup-thesis  preset gen-soup-thesis-1, scaled from some 380 individuals to seven, so this is no verdict on its full
+                 length; one validation part; the population's soup, no refit
 gen-cnn          preset gen-cnn, scaled; half of the budget searches, the best recipe is trained again on all images but
                  the test's for the other half
 random           the good recipe on the pretrained network, then drawn ones, each annealed to zero; half and half
