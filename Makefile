@@ -1,6 +1,8 @@
 # make demo: set up an environment and run the whole path; make test: set up and run the tests; make check: lint and types.
 PYTHON ?= python3
 VENV := .venv
+# Test files are shared out to so many processes, each with one thread.
+WORKERS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -10,7 +12,7 @@ demo: $(READY)
 	$(BIN)/gensoup demo $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights-dir "$(WEIGHTS)") $(if $(OUT),--out "$(OUT)")
 
 test: $(READY)
-	$(BIN)/pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -32,9 +32,10 @@ from gensoup.runtime.errors import DataError, GenSoupError, UsageError
 from gensoup.runtime.files import write_atomic
 from gensoup.runtime.preprocess import Preprocess
 from gensoup.train.astrocytes import AstrocyteFactors, AstrocyteSettings
+from gensoup.train.failure import DivergedError
 from gensoup.train.genes import Recipe
 from gensoup.train.images import decode
-from gensoup.train.learner import Course, DivergedError, Examples, train
+from gensoup.train.learner import Course, Examples, train
 from gensoup.train.roles import assign_roles, near_duplicate_groups
 from gensoup.train.scoring import fitness_on
 from gensoup.train.soup import reestimate_batch_norm

@@ -14,8 +14,9 @@ from torch import nn
 from gensoup.export.architectures import initial_model
 from gensoup.runtime.errors import GenSoupError
 from gensoup.train.breeding import torch_seed
+from gensoup.train.failure import DivergedError
 from gensoup.train.genes import Recipe
-from gensoup.train.learner import ANNEALED, Course, DivergedError, Examples, train
+from gensoup.train.learner import ANNEALED, Course, Examples, train
 from gensoup.train.ledger import Place
 from gensoup.train.optimizers import OPTIMIZERS
 from gensoup.train.scoring import Fitness, fitness_on
@@ -75,7 +76,7 @@ def trained_on_all(bench: Workbench, recipe: Recipe, place: Place, least: float 
         if least is not None and step == max(1, steps // 4):
             value = glance(bench, model, search, CHECK_STATISTICS)
             if value < least:
-                raise DivergedError(f"Matthews' correlation of {value:.3f} a quarter of the way", 0)
+                raise DivergedError(f"Matthews' correlation of {value:.3f} a quarter of the way")
 
     train(model, examples, recipe, course, DEVICE, watch)
     reestimate_batch_norm(model, examples.images, DEVICE)

@@ -34,10 +34,6 @@ class ImageMeter:
         """Images of the budget not yet spent; negative beyond it."""
         return self.budget - self.spent
 
-    def forgive(self, images: int) -> None:
-        """Take back passes that are an implementation's and not the method's: the same images twice for one score."""
-        self.spent -= images
-
     def __enter__(self) -> ImageMeter:
         self._handle = register_module_forward_pre_hook(self._count)
         return self

@@ -50,10 +50,6 @@ def genetic(bench: Workbench, settings: Mapping[str, Any]) -> Found:
         found = retrain(bench, trials)
         return replace(found, notes={**notes, **found.notes})
     soup, model = fuse(trainer, best, bench.progress)
-    if pool.one_validation_part:
-        # What orders and what accepts are then one score, which the soup takes by two passes over the same images.
-        tried = len([step for step in soup.steps if not step.name.endswith(" alone")])
-        bench.meter.forgive((2 * tried - 1) * pool.count("soup"))
     examples = trainer.data.at("search", bench.size)
     temperature = fit_temperature(predict_logits(model, examples.images, trainer.device), examples.targets)
     notes.update(soup=list(soup.names), recipe=trainer.alphabet.decode(best.genes).to_dict(), val_mcc=best.mcc)

@@ -117,6 +117,7 @@ def _run(arguments: list[str]) -> int:
         return int(app(arguments, standalone_mode=False) or 0)
     except _TyperUsageError as error:
         if message := error.format_message():
+            message = message.replace("Value error, ", "")  # what a newer Typer puts before its own words
             _complain(f"{message} (gensoup --help lists the commands, gensoup COMMAND --help the options)")
         return EXIT_USAGE
     except _TyperError as error:

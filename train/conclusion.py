@@ -76,13 +76,14 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
             "ingredients": list(finished.soup.names),
             "judge": settings.judge,
             "loss": finished.soup.loss,
+            "images": finished.soup.images,
             "steps": [vars(step) for step in finished.soup.steps],
         },
         "individuals": [{"name": record.name, **_plain(record)} for record in records],
         "limit_ms": settings.limit_ms,
         "latency_ms": None if finished.latency is None else _finite(finished.latency),
         "over_the_limit_when_fused": finished.dropped,
-        "images_trained": sum(record.images for record in records),
+        "images_trained": sum(record.images for record in records) + finished.soup.images,
         "settings": settings.to_dict(),
     }
     write_roles(

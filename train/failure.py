@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
-from gensoup.train.learner import DivergedError, LessonError
-
 # How PyTorch says it on the CPU, where it raises a plain RuntimeError, and on other devices.
+_IMAGES = "gensoup_images"
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
+class DivergedError(RuntimeError):
+    """A training that led to what is no number."""
+
+
 def reason_of(error: Exception) -> str:
-    """Why an individual failed, in one line: what was raised, before anything that was raised on account of it."""
-    while isinstance(error, LessonError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__
+    """Why an individual failed, in one line."""
     line = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".removesuffix(": ")
     return f"out of memory ({line})" if _is_out_of_memory(error) else line
 
 
+@contextlib.contextmanager
+def counted(images: Callable[[], int]) -> Iterator[None]:
+    """Let any exception within, whatever its kind, carry how many images had passed by then; the innermost counts."""
+    try:
+        yield
+    except Exception as error:
+        if not hasattr(error, _IMAGES):
+            setattr(error, _IMAGES, images())
+        raise
+
+
 def images_of(error: Exception) -> int:
-    """Passes through the network that the cut-off training had made."""
-    return error.images if isinstance(error, LessonError) else 0
+    """Passes through the network before the exception, as :func:`counted` noted them; 0 where it did not."""
+    return int(getattr(error, _IMAGES, 0))
 
 
 def release_memory() -> None:
@@ -37,11 +50,11 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def check_finite(state: Mapping[str, torch.Tensor], images: int) -> None:
-    """Raise DivergedError, with the ``images`` spent, when a weight is no number: the last loss cannot tell."""
+def check_finite(state: Mapping[str, torch.Tensor]) -> None:
+    """Raise DivergedError when a weight is no number: the last loss cannot tell."""
     for name, value in state.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise DivergedError(f"the weights '{name}' are no numbers", images)
+            raise DivergedError(f"the weights '{name}' are no numbers")
 
 
 def _is_out_of_memory(error: Exception) -> bool:

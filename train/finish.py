@@ -14,10 +14,10 @@ from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import GenSoupError
 from gensoup.train.breeding import Plan, branch_genes, torch_seed
 from gensoup.train.constraint import LimitError, RunProfile
-from gensoup.train.failure import check_finite, images_of, reason_of, release_memory
+from gensoup.train.failure import check_finite, counted, images_of, reason_of, release_memory
 from gensoup.train.genes import Recipe
 from gensoup.train.individual import AVERAGE_SUFFIX, Trainer
-from gensoup.train.learner import ANNEALED, Course, counted, train
+from gensoup.train.learner import ANNEALED, Course, train
 from gensoup.train.ledger import Record
 from gensoup.train.scoring import fitness_of, predict_logits
 from gensoup.train.soup import Ingredient, Soup, Weights, average, greedy_soup, reestimate_batch_norm
@@ -62,16 +62,25 @@ def fuse(trainer: Trainer, ancestor: Record, progress: StageProgress) -> tuple[S
     size = trainer.admission.candidate(ancestor.recipe["architecture"]).size
     model = build(ancestor.recipe["architecture"], trainer.data.classes).to(trainer.device)
 
+    images = 0
+
+    def losses() -> tuple[float, float]:
+        nonlocal images
+        on_search, on_soup, passes = _losses(trainer, model, size)
+        images += passes
+        return on_search, on_soup
+
     def ingredient(name: str) -> Ingredient:
         weights = ledger.weights(name)
         model.load_state_dict(weights)
-        return Ingredient(name, weights, *_losses(trainer, model, size))
+        return Ingredient(name, weights, *losses())
 
     def fused(members: Sequence[Weights]) -> tuple[Weights, float]:
+        nonlocal images
         model.load_state_dict(average(members, [1 / len(members)] * len(members)))
-        trainer.repair(model, size)
+        images += trainer.repair(model, size)
         state = {key: value.detach().clone() for key, value in model.state_dict().items()}
-        return state, _losses(trainer, model, size)[1]
+        return state, losses()[1]
 
     # What started afresh, at another size, is no relative of what its genes came from.
     names = [ancestor.name] if settings.branch_from == "ancestor" or not settings.branches else []
@@ -91,7 +100,7 @@ def fuse(trainer: Trainer, ancestor: Record, progress: StageProgress) -> tuple[S
         names = names[-1:]
     soup = greedy_soup([ingredient(name) for name in names], fused)
     model.load_state_dict(soup.weights)
-    return soup, model.cpu().eval()
+    return replace(soup, images=images), model.cpu().eval()
 
 
 def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
@@ -152,7 +161,7 @@ def _refitted(trainer: Trainer, recipe: Recipe, seed: int, model: nn.Module) -> 
     images = train(network, examples, recipe, course, trainer.device).images
     with counted(lambda: images):
         images += reestimate_batch_norm(network, examples.images, trainer.device)
-        check_finite(network.state_dict(), images)
+        check_finite(network.state_dict())
     return network.state_dict(), images
 
 
@@ -174,14 +183,18 @@ def _last_relatives(trainer: Trainer, ancestor: Record) -> list[Record]:
     ]
 
 
-def _losses(trainer: Trainer, model: nn.Module, size: int) -> tuple[float, float]:
+def _losses(trainer: Trainer, model: nn.Module, size: int) -> tuple[float, float, int]:
     """What orders (on ``search``) and what accepts (on ``soup``): likelihood losses, both at the temperature of
-    ``search``, as it is deployed; or Matthews' correlations, negated."""
+    ``search``, as it is deployed; or Matthews' correlations, negated. And the images that passed."""
     search = trainer.fitness(model, size)
-    examples = trainer.data.at("soup", size)
-    logits = predict_logits(model, examples.images, trainer.device)
-    soup = fitness_of(logits, examples.targets, search.temperature)
-    return (search.nll, soup.nll) if trainer.settings.judge == "likelihood" else (-search.mcc, -soup.mcc)
+    soup, passes = search, search.images
+    if trainer.settings.roles == "four":
+        examples = trainer.data.at("soup", size)
+        logits = predict_logits(model, examples.images, trainer.device)
+        soup = fitness_of(logits, examples.targets, search.temperature)
+        passes += len(examples)
+    found = (search.nll, soup.nll) if trainer.settings.judge == "likelihood" else (-search.mcc, -soup.mcc)
+    return (*found, passes)
 
 
 def _step_reporter(progress: StageProgress, branches: int) -> Callable[[int], Callable[[int, int], None]]:

@@ -14,9 +14,9 @@ from gensoup.runtime.errors import GenSoupError
 from gensoup.train.astrocytes import AstrocyteFactors, AstrocyteSettings
 from gensoup.train.breeding import Plan, torch_seed
 from gensoup.train.constraint import Admission
-from gensoup.train.failure import images_of, reason_of, release_memory
+from gensoup.train.failure import DivergedError, images_of, reason_of, release_memory
 from gensoup.train.genes import Alphabet, Recipe
-from gensoup.train.learner import ANNEALED, Course, DivergedError, Examples, Schedule, train
+from gensoup.train.learner import ANNEALED, Course, Examples, Schedule, train
 from gensoup.train.ledger import Ledger, Record
 from gensoup.train.scoring import Fitness, fitness_on
 from gensoup.train.settings import Settings
@@ -175,7 +175,7 @@ class Trainer:
         if lesson.astrocytes is not None:
             progress.outcome["extra"] = {"astrocytes": asdict(lesson.astrocytes)}
         if fitness.nll == float("inf"):
-            raise DivergedError("its outputs are no numbers", 0)
+            raise DivergedError("its outputs are no numbers")
 
     def _inherit(self, plan: Plan, recipe: Recipe, size: int, progress: _Progress) -> nn.Module:
         """The network an individual starts from; whose weights they are, and the images that choosing cost, are noted.

@@ -16,21 +16,10 @@ from torch.nn import functional
 
 from gensoup.train.astrocytes import AstrocyteCounts, Astrocytes, AstrocyteSettings
 from gensoup.train.augment import augmented
+from gensoup.train.failure import DivergedError, counted
 from gensoup.train.genes import Recipe
 from gensoup.train.losses import LOSSES
 from gensoup.train.optimizers import OPTIMIZERS
-
-
-class LessonError(RuntimeError):
-    """A training that an exception, its cause, cut off. images: passes through the network until then."""
-
-    def __init__(self, message: str, images: int) -> None:
-        super().__init__(message)
-        self.images = images
-
-
-class DivergedError(LessonError):
-    """The loss is no number any more."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +95,8 @@ def train(
 ) -> Lesson:
     """Train ``model`` in place. All randomness comes from the course's seed.
 
-    Raises DivergedError when the loss is no number, LessonError for whatever else goes wrong.
+    Raises DivergedError when the loss is no number; every exception knows the images that had passed
+    (:func:`gensoup.train.failure.images_of`).
     """
     torch.manual_seed(course.seed)  # dropout and stochastic depth draw from the global generator
     batch_size = min(course.batch_size, len(examples))
@@ -132,8 +122,7 @@ def train(
                 loss = loss_of(model(planes), targets)
                 value = loss.item()
                 if not math.isfinite(value):
-                    message = f"the loss became {value} at step {step + 1} of {steps}"
-                    raise DivergedError(message, evaluations * batch_size)
+                    raise DivergedError(f"the loss became {value} at step {step + 1} of {steps}")
                 loss.backward()
                 if course.gradient_norm:
                     nn.utils.clip_grad_norm_(model.parameters(), course.gradient_norm)
@@ -150,17 +139,6 @@ def train(
                 on_step(step + 1, steps)
         counts = None if glia is None else glia.counts()
     return Lesson(evaluations * batch_size, averager.weights if averager is not None else None, counts)
-
-
-@contextlib.contextmanager
-def counted(images: Callable[[], int]) -> Iterator[None]:
-    """Let any exception within say how many images had passed by then: it becomes a LessonError."""
-    try:
-        yield
-    except LessonError:
-        raise
-    except Exception as error:
-        raise LessonError(f"{type(error).__name__}: {error}", images()) from error
 
 
 def _batches(

@@ -204,7 +204,7 @@ def result_table(metrics: dict[str, Any]) -> Any:
     if latency := metrics["latency_ms"]:
         text = ", ".join(f"{name[:3]} {latency[name]:.1f} ms" for name in ("p50_ms", "p95_ms", "p99_ms"))
         table.add_row("probed, a whole frame", text)
-    table.add_row("images trained", f"{metrics['images_trained']:,} in {metrics['seconds']:.0f} s")
+    table.add_row("images through a network", f"{metrics['images_trained']:,} in {metrics['seconds']:.0f} s")
     return table
 
 

@@ -146,13 +146,6 @@ def test_what_is_finished_is_not_run_again_and_a_changed_method_alone_is(
     assert "| random | 1 |" in capsys.readouterr().out
 
 
-def test_passes_that_are_forgiven_are_left_to_spend() -> None:
-    meter = ImageMeter([NETWORK], 1000)
-    meter.spent = 700
-    meter.forgive(100)
-    assert meter.left == 400
-
-
 def test_a_report_runs_nothing(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     search_quality.main(command(shapes, tmp_path / "none.jsonl", "--report"))
     assert not (tmp_path / "none.jsonl").exists()

@@ -32,7 +32,7 @@ def hyperkvasir() -> Path:
 def test_real_frames_all_the_way(hyperkvasir: Path, make_settings: Callable[..., Any], tmp_path: Path) -> None:
     before = LabelledFolder.open(hyperkvasir)
     run, bundle = tmp_path / "run", tmp_path / "b.gensoup"
-    settings = make_settings(hyperkvasir, size=48, generations=1, population=2, branch_epochs=5.0)
+    settings = make_settings(hyperkvasir, sizes=(48,), generations=1, population=2, branch_epochs=5.0)
     metrics = train_run(settings, run, progress=lambda stage, done, total: None)
     exported = export_run(run, bundle)
     folder = before.only(read_roles(run / ROLES_FILE)["test"])

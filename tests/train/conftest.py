@@ -116,6 +116,7 @@ def draw_metrics(
         "soup": {
             "ingredients": ["branch-00-00", "branch-00-02"],
             "judge": "likelihood",
+            "images": 0,
             "loss": 0.58,
             "steps": [{"name": name, "loss": nll, "accepted": taken} for name, nll, taken in steps],
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -73,7 +74,8 @@ class ForkServer:
         self._process.stdin.flush()
         pid = int(self._answer())
         if after is not None and not select.select([self._process.stdout], [], [], after)[0]:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it may end in this very instant
+                os.kill(pid, signal.SIGKILL)
         status, count = self._answer().split()
         return int(status), int(count)
 

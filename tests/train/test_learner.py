@@ -16,8 +16,9 @@ from gensoup.export.architectures import initial_model
 from gensoup.runtime.images import read_image
 from gensoup.runtime.preprocess import Preprocess
 from gensoup.train import learner
+from gensoup.train.failure import DivergedError
 from gensoup.train.genes import Recipe
-from gensoup.train.learner import ANNEALED, CONSTANT, Course, DivergedError, Examples, Schedule, train
+from gensoup.train.learner import ANNEALED, CONSTANT, Course, Examples, Schedule, train
 from gensoup.train.optimizers import OPTIMIZERS
 from gensoup.train.scoring import fitness_on
 
