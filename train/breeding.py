@@ -70,8 +70,10 @@ def next_generation(settings: Settings, alphabet: Alphabet, generation: int, anc
     ranked = sorted(ancestors, key=lambda record: record.rank(settings.judge))
     if not ranked:
         raise GenSoupError(f"generation {generation}: no individual before it could be trained")
-    if settings.mode == "astrocyte-schedule":
-        return _factor_steps(alphabet, ranked[0].genes, generation, (ranked[0],))
+    if settings.mode == "astrocyte-schedule":  # greedy: from the best of the last epoch, be an earlier one better
+        last = max(record.place[1] for record in ranked)
+        before = next(record for record in ranked if record.place[1] == last)
+        return _factor_steps(alphabet, before.genes, generation, (before,))
     rng = rng_of(settings.seed, "genes", generation)
     plans = []
     if settings.inherit != "none":

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from gensoup.bench.metrics import Scores, score
 from gensoup.bench.probe import LatencyEstimate
-from gensoup.bench.roles import ROLES_FILE, write_roles
 from gensoup.export.trained import TrainedModel
 from gensoup.runtime.files import write_atomic
 from gensoup.train.finish import Finished, refit
@@ -33,7 +32,7 @@ HELD_OUT = ("search", "soup", "test")
 
 
 def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> dict[str, Any]:
-    """Fit the temperature on ``search``, refit, open ``test``, write the model, roles and predictions."""
+    """Fit the temperature on ``search``, refit, open ``test``, write the model and the predictions."""
     settings, ancestor, model, device = trainer.settings, finished.ancestor, finished.model, torch.device("cpu")
     candidate = trainer.admission.candidate(ancestor.recipe["architecture"])
 
@@ -86,14 +85,6 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
         "images_trained": sum(record.images for record in records) + finished.soup.images,
         "settings": settings.to_dict(),
     }
-    write_roles(
-        out / ROLES_FILE,
-        {
-            role: tuple(split.folder.files[index] for index in rows)
-            for role, rows in split.roles.items()
-            if not (role == "soup" and settings.roles == "three")  # the same images as search's
-        },
-    )
     write_atomic(out / PREDICTIONS_FILE, _predictions(split, outputs["test"]))
     trained = TrainedModel(
         architecture=candidate.name,

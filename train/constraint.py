@@ -166,10 +166,10 @@ class RunProfile:
     def fused(self, name: str, size: int, model: nn.Module) -> LatencyEstimate | None:
         """Latency of a trained network, probed anew; with a given profile, of another device, what that says."""
         key = profile_key(name, size, FUSED)
+        if self.given:  # another run's fused network in it is not this one
+            return self.profile.estimates.get(profile_key(name, size, PRECISION))
         if key in self.profile.estimates:
             return self.profile.estimates[key]
-        if self.given:
-            return self.profile.estimates.get(profile_key(name, size, PRECISION))
         return self._measure(key, size, to_onnx(model, 1.0, size))
 
     def _measure(self, key: str, size: int, graph: bytes) -> LatencyEstimate:

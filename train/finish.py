@@ -54,7 +54,7 @@ def finish(trainer: Trainer, ranked: list[Record], profile: RunProfile, progress
 
 def fuse(trainer: Trainer, ancestor: Record, progress: StageProgress) -> tuple[Soup, nn.Module]:
     """Branches of ``ancestor`` at deploy size and the greedy soup of them, their averages and the ancestor; without
-    branches, of its relatives in the last generation. Where no soup is wanted, what was trained last alone.
+    branches, of its relatives in the last generation. Where no soup is wanted, the best of them on ``search`` alone.
 
     Returns the soup and the network that holds it, in eval mode, on the CPU.
     """
@@ -95,10 +95,10 @@ def fuse(trainer: Trainer, ancestor: Record, progress: StageProgress) -> tuple[S
             names += [record.name] + [record.name + AVERAGE_SUFFIX] * settings.branch_average
     if not settings.branches and settings.soup:
         names += [one.name for one in _last_relatives(trainer, ancestor) if one.name != ancestor.name]
-    names = names or [ancestor.name]
-    if not settings.soup:  # what was trained last
-        names = names[-1:]
-    soup = greedy_soup([ingredient(name) for name in names], fused)
+    ingredients = [ingredient(name) for name in names or [ancestor.name]]
+    if not settings.soup:
+        ingredients = [min(ingredients, key=lambda one: (one.search_loss, one.name))]
+    soup = greedy_soup(ingredients, fused)
     model.load_state_dict(soup.weights)
     return replace(soup, images=images), model.cpu().eval()
 

@@ -50,6 +50,8 @@ class Scale:
 
     def decode(self, gene: float) -> float:
         """The number that a gene stands for. A linear scale goes on beyond its bounds for genes outside of [0, 1]."""
+        if self.fixed:
+            return float(self.low)
         if self.kind == "linear":
             return float(self.low + (self.high - self.low) * gene)
         if self.kind == "log_or_zero":

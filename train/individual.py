@@ -193,8 +193,11 @@ class Trainer:
             return model
         best = self.settings.inherit == "best"
         alike = ("architecture", "loss") if best else ("architecture",)
-        better = plan.parents[0]
-        related = [parent for parent in plan.parents if all(parent.recipe[key] == better.recipe[key] for key in alike)]
+        family = [parent for parent in plan.parents if parent.recipe["architecture"] == recipe.architecture]
+        if not family:  # the architecture was redrawn
+            return model
+        better = family[0]
+        related = [parent for parent in family if all(parent.recipe[key] == better.recipe[key] for key in alike)]
         states = [self.ledger.weights(parent.name) for parent in related]
         mixed = f"{related[0].name} × {plan.share:.2f} + {related[-1].name} × {1 - plan.share:.2f}"
         chosen = min(range(len(related)), key=lambda number: (related[number].nll, number)) if best else 0

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from gensoup.bench.dataset import LabelledFolder
+from gensoup.bench.roles import ROLES_FILE, read_roles, write_roles
 from gensoup.export.trained import MODEL_FILE
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import GenSoupError, UsageError, WriteError
@@ -29,10 +30,7 @@ from gensoup.train.settings import CONFIG_FILE, Settings
 from gensoup.train.split import split_folder
 
 METRICS_FILE = "metrics.json"
-PREDICTIONS_FILE = "test_predictions.csv"
 ALPHABET_FILE = "alphabet.json"
-SCHEMA_VERSION = 1
-HELD_OUT = ("search", "soup", "test")
 
 
 def train_run(
@@ -81,6 +79,7 @@ def _train(
             if new:
                 _clear(out, made)
             raise
+        _same_roles(out, split.files_of_roles())
         data = RoleData(split.examples, len(folder.labels))
         about = {
             "labels": list(folder.labels),
@@ -137,6 +136,20 @@ def _same_alphabet(out: Path, admission: Admission) -> None:
             f"--resume: {', '.join(changed)} came with other initial weights, or none, when the run began; "
             "give the same --weights-dir and network, or start a new run"
         )
+
+
+def _same_roles(out: Path, found: dict[str, tuple[str, ...]]) -> None:
+    """Keep which image serves for what; refuse to go on where an image that was usable then is not now, or the other
+    way round: groups would be dealt anew, and what was trained on could become the test."""
+    path = out / ROLES_FILE
+    if not path.exists():
+        write_roles(path, found)
+        return
+    before = read_roles(path)
+    if before != found:
+        was, now = ({file for files in roles.values() for file in files} for roles in (before, found))
+        changed = ", ".join(sorted(was ^ now)[:3]) or "their groups"
+        raise UsageError(f"--resume: other images can be read than when the run began ({changed}); start a new run")
 
 
 def _clear(out: Path, made: bool) -> None:

@@ -34,6 +34,15 @@ class Split:
         images = self.store.by_size[size][self.rows[chosen]]
         return Examples(images, self.folder.targets[chosen], len(self.folder.labels))
 
+    def files_of_roles(self) -> dict[str, tuple[str, ...]]:
+        """The files of each role; of two roles that are the same images the first alone."""
+        named: dict[str, tuple[str, ...]] = {}
+        for role, rows in self.roles.items():
+            files = tuple(self.folder.files[index] for index in rows)
+            if files not in named.values():
+                named[role] = files
+        return named
+
     def _all_but_test(self) -> NDArray[np.int64]:
         return np.unique(np.concatenate([rows for role, rows in self.roles.items() if role != "test"]))
 

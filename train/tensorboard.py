@@ -17,8 +17,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import histogram, hparams, scalar
 
-from gensoup.runtime.errors import GenSoupError
-from gensoup.runtime.files import write_atomic
+from gensoup.runtime.files import write_atomic, write_error
 from gensoup.train.ledger import Record
 
 FOLDER = "tensorboard"
@@ -35,7 +34,7 @@ def write_events(run: Path, records: Sequence[Record], scores: Mapping[str, Mapp
     each gene; by individual, in the order of places, MCC, loss and genes; branches one generation after the last; at
     the end ``final/ROLE/…`` from ``scores`` (role → metrics). A folder for each individual holds its recipe and
     outcome for the HParams tab. Give only records of finished generations. Times are seconds of training.
-    Raises GenSoupError when the folder cannot be written.
+    Raises WriteError when the folder cannot be written.
     """
     ordered = sorted(records, key=_order)
     folder = run / FOLDER
@@ -63,7 +62,7 @@ def _population(ordered: Sequence[Record], scores: Mapping[str, Mapping[str, Any
             for tag, value in _values(record).items():
                 yield _event(scalar(f"individual/{tag}", value), number, seconds)
         images += sum(record.images for record in mine)
-        done = [record for record in mine if record.complete]
+        done = [record for record in mine if record.complete and record.place[0] != "refit"]
         found: dict[str, float] = {"images": images, "failed": len(mine) - len(done)}
         if done:
             mcc = np.array([record.mcc for record in done])
@@ -94,7 +93,7 @@ def _individual(record: Record) -> Iterator[Event]:
 def _values(record: Record) -> dict[str, float]:
     """What is drawn of one individual; no score of a failed one, which would look like one."""
     values = {f"gene/{name}": value for name, value in record.genes.items()}
-    if record.complete:
+    if record.complete and record.place[0] != "refit":  # which saw what it would be scored on
         values |= {"mcc": record.mcc, "nll": record.nll, "temperature": record.temperature}
     return values | {"images": record.images, "seconds": record.seconds}
 
@@ -125,5 +124,5 @@ def _extend(path: Path, content: bytes) -> None:
                 file.write(content[len(there) :])
             return
     except OSError as error:
-        raise GenSoupError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise write_error(path, error) from error
     write_atomic(path, content)

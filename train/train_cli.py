@@ -96,7 +96,7 @@ def train_command(
     from gensoup.runtime.files import write_atomic
 
     try:
-        from gensoup.train.ablation import ABLATION_FILE
+        from gensoup.train.ablation import ABLATION_FILE, ARMS
         from gensoup.train.ablation import ablate as run_ablation
         from gensoup.train.genes import ASTROCYTE_SCALE
         from gensoup.train.presets import compose, recompose
@@ -127,8 +127,9 @@ def train_command(
         "scales": {"strong": ASTROCYTE_SCALE, "weak": ASTROCYTE_SCALE} if astrocytes else None,
     }
     options = {name: value for name, value in named.items() if value is not None}
-    if resume and (out / CONFIG_FILE).exists():  # what is not said again stays as it was
-        settings = recompose(Settings.load(out)[0], str(data), preset, config, options)
+    begun = out if ablate is None else out / next(iter(ARMS))
+    if resume and (begun / CONFIG_FILE).exists():  # what is not said again stays as it was
+        settings = recompose(Settings.load(begun)[0], str(data), preset, config, options)
     else:
         settings = compose(str(data), preset, config, options)
     if device_profile is not None and settings.limit_ms is None:
@@ -144,8 +145,8 @@ def train_command(
             metrics = train_run(settings, out, resume=resume, profile=device_profile, progress=progress)
         report = write_report(out)
     except WriteError as error:
-        begun = out.exists() and any(out.rglob(CONFIG_FILE))
-        raise WriteError(f"{error}; {'--resume goes on' if begun else 'then call it again'}") from error
+        goes_on = out.exists() and any(out.rglob(CONFIG_FILE))
+        raise WriteError(f"{error}; {'--resume goes on' if goes_on else 'then call it again'}") from error
     if json is not None:
         write_atomic(json, (out / METRICS_FILE).read_text(encoding="utf-8"))
     console = Console()

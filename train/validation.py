@@ -91,6 +91,11 @@ def validate(settings: Settings) -> None:
     for name in FLAGS:
         if not isinstance(getattr(settings, name), bool):
             raise UsageError(f"{option(name)} {getattr(settings, name)}: must be true or false")
+    for name in ("learning_rate", "weight_decay", "augmentation"):
+        scale, highest = settings.scales[name], 1.0 if name == "augmentation" else math.inf
+        if scale.low < 0 or scale.high > highest:
+            bounds = "from 0 to 1" if name == "augmentation" else "from 0 on"
+            raise UsageError(f"scales, {name}: bounds must lie {bounds}, got {scale.low:g} and {scale.high:g}")
     for name, rate in settings.redraw.items():
         if not isinstance(rate, int | float) or not 0 <= rate <= 1:
             raise UsageError(f"redraw, {name} {rate}: must lie between 0 and 1")

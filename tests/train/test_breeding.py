@@ -169,3 +169,13 @@ def test_the_control_of_a_schedule_is_nine_plain_repeats() -> None:
     assert len(plans) == 9
     assert all(plan.genes == plans[0].genes for plan in plans)
     assert len({torch_seed(0, plan.place) for plan in plans}) == 9
+
+
+def test_a_schedule_goes_on_from_the_last_epoch_though_an_earlier_one_was_better() -> None:
+    alphabet = Alphabet(("one",), scales={**DEFAULT_SCALES, **FACTORS})
+    chosen = settings(mode="astrocyte-schedule")
+    plans = generation_zero(chosen, alphabet)
+    earlier = Record(("search", 0, 3), plans[3].genes, {}, (), "", 64, 1, 1, 1.0, mcc=0.9)
+    later = [Record(("search", 1, n), plans[n].genes, {}, (), "", 64, 1, 1, 1.0, mcc=0.1 * n) for n in range(3)]
+    plans = next_generation(chosen, alphabet, 2, [*later, earlier])
+    assert {parent.name for plan in plans for parent in plan.parents} == {later[2].name}

@@ -272,12 +272,12 @@ def test_a_full_disk_is_one_line_at_every_write_and_the_run_goes_on_when_there_i
     for pattern, named in (
         (CONFIG_FILE, CONFIG_FILE),
         (f"{CACHE}/32", CACHE),
+        (ROLES_FILE, ROLES_FILE),
         (DATABASE, DATABASE),  # as it is made
         (r"search-00-00\.safetensors\.", "search-00-00.safetensors"),
         (r"/search-00-01\.safetensors$", DATABASE),  # the weights are there, the commit is not
         (EVENTS, EVENTS),
         (r"branch-\d+-00\.safetensors\.", "branch-"),
-        (ROLES_FILE, ROLES_FILE),
         (MODEL_FILE, MODEL_FILE),
         (METRICS_FILE, METRICS_FILE),
         (REPORT_FILE, REPORT_FILE),

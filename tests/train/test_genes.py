@@ -132,3 +132,9 @@ def test_each_choice_has_an_equal_part_of_the_range() -> None:
     genes = (np.arange(3000) + 0.5) / 3000
     drawn = [ALPHABET.decode({**MIDDLE, "architecture": float(gene)}).architecture for gene in genes]
     assert [drawn.count(name) for name in ("a", "b", "c")] == [1000, 1000, 1000]
+
+
+@pytest.mark.parametrize("kind", ["linear", "log", "log_or_zero"])
+def test_equal_bounds_fix_a_number_on_every_scale(kind: str) -> None:
+    scale = Scale(kind, 0.01, 0.01)  # type: ignore[arg-type]
+    assert scale.fixed and [scale.decode(gene) for gene in (0.0, 0.05, 1.0)] == [0.01] * 3

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gensoup.export.architectures import count_cost
 from gensoup.runtime.errors import UsageError
 from gensoup.train.genes import Alphabet, Scale
 from gensoup.train.presets import _FOLDER, compose, preset_names, recompose
@@ -100,6 +101,8 @@ def test_resuming_keeps_what_is_not_said_again() -> None:
         ("scales: {learning_rate: [log, 3, 1]}\n", "wrong way round"),
         ("scales: {learning_rate: 3}\n", "lowest, highest"),
         ("scales: 3\n", "mine.yaml"),
+        ("scales: {learning_rate: [linear, -1, 1]}\n", "from 0 on"),
+        ("scales: {augmentation: [linear, 0, 5]}\n", "from 0 to 1"),
         ("architectures: squeezenet1_0_1\n", "did you mean squeezenet1_1"),
         ("generations: many\n", "--generations many"),
         ("redraw: 3\n", "redraw"),
@@ -121,3 +124,12 @@ def test_an_unknown_preset_or_a_missing_file_is_named(tmp_path: Path) -> None:
         compose("data", "gen-soop", None, {})
     with pytest.raises(UsageError, match=r"--config .*none\.yaml: cannot be read"):
         compose("data", None, tmp_path / "none.yaml", {})
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_admits_its_own_alphabet(name: str) -> None:
+    settings = compose("data", name, None, {})
+    if name in ("gen-soup", "gen-cnn"):
+        return  # ours keeps two large ones to show what the limit is for
+    for architecture in settings.architectures:
+        assert count_cost(architecture, 5, settings.sizes[0])[0] <= settings.max_macs, architecture

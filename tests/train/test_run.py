@@ -215,6 +215,38 @@ def test_resuming_on_changed_images_is_refused(
     assert [path.name for path in run.iterdir()] == [CONFIG_FILE]
 
 
+def test_resuming_where_other_images_can_be_read_is_refused(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(settings.data, data)
+    moved = replace(settings, data=str(data))
+
+    def killed(ledger: Ledger, record: Any, weights: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "add", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_run(moved, tmp_path / "run", progress=silent)
+    damaged = next((data / "7").glob("*.png"))
+    damaged.write_bytes(bytes(damaged.stat().st_size))  # as large as before, which is all the fingerprint knows
+    with pytest.raises(UsageError, match=f"other images can be read.*{damaged.name}"):
+        train_run(moved, tmp_path / "run", resume=True, progress=silent)
+
+
+def test_a_redrawn_architecture_starts_afresh(settings: Settings, tmp_path: Path) -> None:
+    chosen = replace(
+        settings, architectures=(FAST, "squeezenet1_1"), redraw={"architecture": 1.0}, generations=2, population=6
+    )
+    metrics = train_run(chosen, tmp_path / "run", progress=silent)
+    assert [one["reason"] for one in metrics["individuals"] if one["reason"] is not None] == []
+    recipe_of = {one["name"]: one["recipe"]["architecture"] for one in metrics["individuals"]}
+    for one in metrics["individuals"]:
+        strangers = all(recipe_of[parent] != one["recipe"]["architecture"] for parent in one["parents"])
+        assert (one["inherited"] == "") == strangers or one["place"][0] == "refit"
+
+
 def test_resuming_what_never_began_is_refused(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no run in .* to go on with"):
         train_run(settings, tmp_path / "typo", resume=True, progress=silent)
