@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
-# How PyTorch says it on the CPU, where it raises a plain RuntimeError, and on other devices.
 _IMAGES = "gensoup_images"
+# How PyTorch says it on the CPU, where it raises a plain RuntimeError, and on other devices.
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 

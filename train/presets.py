@@ -15,8 +15,8 @@ from gensoup.train.settings import CONFIG_FILE, Settings, default_threads, plain
 
 DEFAULT = "gen-soup"
 _FOLDER = Path(__file__).parent / "presets"
-# What describes a run rather than decides it, in a run's own config.yaml; taken as a configuration it is left aside.
 _MAPPINGS = ("scales", "redraw")
+# What describes a run rather than decides it, in a run's own config.yaml; taken as a configuration it is left aside.
 _OF_A_RUN = ("schema_version", "data_fingerprint", "data")
 
 

@@ -17,9 +17,9 @@ from gensoup.runtime.preprocess import Preprocess
 from gensoup.train.genes import DEFAULT_SCALES, NAMES, Scale
 from gensoup.train.losses import LOSSES
 from gensoup.train.optimizers import DEFAULT_OPTIMIZERS
+from gensoup.train.run_folder import CONFIG_FILE
 from gensoup.train.validation import check_known, validate
 
-CONFIG_FILE = "config.yaml"
 SCHEMA_VERSION = 2
 DEFAULT_REDRAW = {name: 0.05 for name in NAMES if name != "architecture"}
 
