@@ -74,7 +74,7 @@ def export_run(run: Path, out: Path, data: Path | None = None, progress: StagePr
     )
     unproven = out.with_name(f".{out.stem}.unproven{SUFFIX}")
     try:
-        sha256 = write_bundle(unproven, manifest, graph, golden)
+        sha256 = write_bundle(unproven, manifest, {"fp32": graph}, golden)
         Classifier.load(unproven)
         unproven.replace(out)
     finally:

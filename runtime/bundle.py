@@ -26,8 +26,11 @@ from gensoup.runtime.preprocess import Preprocess
 SCHEMA_VERSION = 1
 SUFFIX = ".gensoup"
 MAX_BYTES = 1 << 30
+# Where the graph of each precision lies; fp32 is in every bundle, the others where they were asked for and proven.
+MODEL_FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
+CARD_FILE = "card.md"
 _DIGEST_LENGTH = 64
-_REQUIRED = ("manifest.json", "model.onnx", "golden.npz")
+_REQUIRED = ("manifest.json", MODEL_FILES["fp32"], "golden.npz")
 
 
 @dataclass(frozen=True)
@@ -128,18 +131,36 @@ class Golden:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that passed its hashes. ``sha256`` is that of the whole file's bytes before the digest."""
+    """A bundle that passed its hashes.
+
+    models: precision → ONNX bytes, of every precision in the manifest. card: the model card, empty where there is none.
+    sha256: that of the whole file's bytes before the digest.
+    """
 
     path: Path
     manifest: Manifest
-    model: bytes
+    models: Mapping[str, bytes]
     golden: Golden
     sha256: str
+    card: str = ""
+
+    @property
+    def model(self) -> bytes:
+        """The fp32 graph: the reference and the fail-over."""
+        return self.models["fp32"]
 
 
-def write_bundle(path: Path, manifest: Manifest, model: bytes, golden: Golden) -> str:
-    """Write a bundle atomically and return its digest. The same content gives the same bytes."""
-    members = {"model.onnx": model, "golden.npz": golden.to_npz()}
+def write_bundle(path: Path, manifest: Manifest, models: Mapping[str, bytes], golden: Golden, card: str = "") -> str:
+    """Write a bundle atomically and return its digest. The same content gives the same bytes.
+
+    models: precision → ONNX bytes, the same precisions as in the manifest, else ValueError.
+    """
+    if set(models) != set(manifest.precisions):
+        raise ValueError(f"models of {sorted(models)} for a manifest of {sorted(manifest.precisions)}")
+    members = {MODEL_FILES[name]: models[name] for name in MODEL_FILES if name in models}
+    members["golden.npz"] = golden.to_npz()
+    if card:
+        members[CARD_FILE] = card.encode()
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
     text = Manifest(**{**_fields(manifest), "members": digests}).to_json().encode()
     buffer = io.BytesIO()
@@ -191,7 +212,7 @@ def _parsed(path: Path, content: bytes) -> Bundle:
                 raise BundleError(f"incomplete, lacks {', '.join(missing)}")
             if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
                 raise BundleError("unpacks to more than 1 GiB, no bundle of ours")
-            members = {name: archive.read(name) for name in _REQUIRED}
+            members = {name: archive.read(name) for name in _known(archive.namelist())}
     except BundleError:
         raise
     except Exception as error:  # zipfile raises many kinds on foreign bytes, struct's and zlib's too
@@ -200,8 +221,19 @@ def _parsed(path: Path, content: bytes) -> Bundle:
     for name, member in members.items():
         if manifest.members.get(name) != hashlib.sha256(member).hexdigest():
             raise BundleError(f"damaged ({name} does not match the manifest): copy or export it again")
+    models = {name: members[file] for name, file in MODEL_FILES.items() if file in members}
+    if set(models) != set(manifest.precisions):
+        raise BundleError(f"holds graphs of {', '.join(models)}, its manifest says {', '.join(manifest.precisions)}")
     golden = Golden.from_npz(members["golden.npz"])
-    return Bundle(path, manifest, members["model.onnx"], golden, digest)
+    try:
+        card = members.get(CARD_FILE, b"").decode()
+    except UnicodeDecodeError as error:
+        raise BundleError(f"malformed {CARD_FILE} (no UTF-8)") from error
+    return Bundle(path, manifest, models, golden, digest, card)
+
+
+def _known(names: list[str]) -> list[str]:
+    return [name for name in dict.fromkeys((*_REQUIRED, *MODEL_FILES.values(), CARD_FILE)) if name in names]
 
 
 def _first_line(error: Exception) -> str:

@@ -76,7 +76,7 @@ def write_tiny_bundle(path: Path) -> Path:
         precisions={"fp32": {"member": "model.onnx", "engine": engine.name, "reference": "itself", "tolerance": 1e-5}},
         provenance={"model": hashlib.sha256(model).hexdigest()},
     )
-    write_bundle(path, manifest, model, golden)
+    write_bundle(path, manifest, {"fp32": model}, golden)
     return path
 
 

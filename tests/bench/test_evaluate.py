@@ -168,7 +168,7 @@ def test_labels_with_brackets_are_shown_as_they_are(
 
     bundle = read_bundle(tiny_bundle)
     path = tmp_path / "named.gensoup"
-    write_bundle(path, replace(bundle.manifest, labels=("[red]", "[/b]", "c")), tiny_model, bundle.golden)
+    write_bundle(path, replace(bundle.manifest, labels=("[red]", "[/b]", "c")), {"fp32": tiny_model}, bundle.golden)
     for old, new in zip(LABELS, ("[red]", "x", "c"), strict=True):
         (data / old).rename(data / new)
     for path_ in (data / "x").iterdir():

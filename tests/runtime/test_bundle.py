@@ -75,7 +75,7 @@ def small(bundle: Bundle, tmp_path: Path) -> Path:
     camera = bundle.golden.camera_frames[0]
     golden = Golden((camera[:20, :20].copy(),), bundle.golden.frames[:1], bundle.golden.probabilities[:1])
     path = tmp_path / "small.gensoup"
-    write_bundle(path, bundle.manifest, bundle.model, golden)
+    write_bundle(path, bundle.manifest, bundle.models, golden)
     return path
 
 
@@ -96,7 +96,7 @@ def test_what_goes_in_comes_out(bundle: Bundle, tmp_path: Path) -> None:
         provenance={"seed": 7, "genes": {"optimizer": "adam"}},
     )
     path = tmp_path / "new folder" / "a.gensoup"
-    digest = write_bundle(path, manifest, bundle.model, bundle.golden)
+    digest = write_bundle(path, manifest, bundle.models, bundle.golden)
     got = read_bundle(path)
     assert replace(got.manifest, members={}) == manifest
     assert got.manifest.members["model.onnx"] == hashlib.sha256(bundle.model).hexdigest()
@@ -112,7 +112,7 @@ def test_what_goes_in_comes_out(bundle: Bundle, tmp_path: Path) -> None:
 def test_the_same_content_gives_the_same_bytes(bundle: Bundle, tmp_path: Path) -> None:
     paths = tmp_path / "a.gensoup", tmp_path / "b.gensoup"
     for path in paths:
-        write_bundle(path, bundle.manifest, bundle.model, bundle.golden)
+        write_bundle(path, bundle.manifest, bundle.models, bundle.golden)
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
@@ -123,10 +123,30 @@ def test_any_zip_tool_opens_it(tiny_bundle: Path) -> None:
         assert json.loads(archive.read("manifest.json"))["schema_version"] == SCHEMA_VERSION
 
 
+def test_other_precisions_and_the_card_come_out_too(bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "b.gensoup"
+    manifest = replace(bundle.manifest, precisions={**bundle.manifest.precisions, "int8": {"tolerance": 0.1}})
+    models = {**bundle.models, "int8": b"another graph"}
+    write_bundle(path, manifest, models, bundle.golden, "# Karte für den Wagen")
+    got = read_bundle(path)
+    assert got.models == models
+    assert got.card == "# Karte für den Wagen"
+    with pytest.raises(ValueError, match="models of"):
+        write_bundle(path, manifest, bundle.models, bundle.golden)
+
+
+def test_a_graph_the_manifest_does_not_name_is_refused(bundle: Bundle, members: Members, tmp_path: Path) -> None:
+    content = b"another graph"
+    manifest = json.loads(members["manifest.json"])
+    manifest["members"]["model.int8.onnx"] = hashlib.sha256(content).hexdigest()
+    changed = {**members, "manifest.json": json.dumps(manifest).encode(), "model.int8.onnx": content}
+    assert "holds graphs of fp32, int8" in refusal(seal(tmp_path / "b.gensoup", changed))
+
+
 def test_resealed_members_are_accepted(members: Members, tmp_path: Path) -> None:
     """The refusals below come from what they change, not from the way these tests build a zip file."""
     read_bundle(seal(tmp_path / "b.gensoup", members))
-    read_bundle(seal(tmp_path / "c.gensoup", {**members, "card.md": b"more"}, zipfile.ZIP_DEFLATED))
+    read_bundle(seal(tmp_path / "c.gensoup", {**members, "notes.txt": b"more"}, zipfile.ZIP_DEFLATED))
 
 
 def test_every_flipped_bit_is_refused(small: Path) -> None:

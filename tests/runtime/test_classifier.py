@@ -31,7 +31,7 @@ def bundle(tiny_bundle: Path) -> Bundle:
 
 def refusal(bundle: Bundle, path: Path) -> str:
     """Why a bundle of this content is refused."""
-    write_bundle(path, bundle.manifest, bundle.model, bundle.golden)
+    write_bundle(path, bundle.manifest, bundle.models, bundle.golden)
     with pytest.raises(BundleError) as caught:
         Classifier.load(path, threads=1)
     message = str(caught.value)
@@ -102,7 +102,7 @@ def test_golden_frames_allow_one_grey_level_not_two(bundle: Bundle, tmp_path: Pa
 
     path = tmp_path / "b.gensoup"
     near = moved(1)
-    write_bundle(path, near.manifest, near.model, near.golden)
+    write_bundle(path, near.manifest, near.models, near.golden)
     Classifier.load(path, threads=1)
     assert "(2 levels)" in refusal(moved(2), path)
 
@@ -113,7 +113,7 @@ def test_golden_frames_catch_another_model(bundle: Bundle, tmp_path: Path) -> No
         if tensor.name == "weights":
             weights = numpy_helper.to_array(tensor)
             tensor.CopyFrom(numpy_helper.from_array(weights * np.float32(0.99), "weights"))
-    message = refusal(replace(bundle, model=model.SerializeToString()), tmp_path / "b.gensoup")
+    message = refusal(replace(bundle, models={"fp32": model.SerializeToString()}), tmp_path / "b.gensoup")
     assert "other probabilities than the reference on golden frame 0" in message
     assert "tolerance" in message
 
@@ -124,7 +124,7 @@ def test_golden_probabilities_are_held_to_the_tolerance(bundle: Bundle, tmp_path
     changed = replace(bundle, golden=replace(bundle.golden, probabilities=probabilities))
     assert "golden frame 2" in refusal(with_tolerance(changed, 1e-3), tmp_path / "b.gensoup")
     loose = with_tolerance(changed, 3e-3)
-    write_bundle(tmp_path / "b.gensoup", loose.manifest, loose.model, loose.golden)
+    write_bundle(tmp_path / "b.gensoup", loose.manifest, loose.models, loose.golden)
     Classifier.load(tmp_path / "b.gensoup", threads=1)
 
 
@@ -142,7 +142,7 @@ def test_labels_must_fit_the_outputs(bundle: Bundle, tmp_path: Path) -> None:
 
 
 def test_a_model_the_engine_cannot_load_names_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
-    assert "cannot load the model" in refusal(replace(bundle, model=b"no model"), tmp_path / "b.gensoup")
+    assert "cannot load the model" in refusal(replace(bundle, models={"fp32": b"no model"}), tmp_path / "b.gensoup")
 
 
 def test_a_model_of_another_size_names_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
