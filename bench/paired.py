@@ -47,7 +47,9 @@ def paired_mcc_loss(
     0.0
     """
     truth, reference, other = (np.asarray(part, np.int64) for part in (truth, reference, other))
-    if not len(truth) or not len(truth) == len(reference) == len(other) == (len(truth) if groups is None else len(groups)):
+    if not len(truth) or not len(truth) == len(reference) == len(other) == (
+        len(truth) if groups is None else len(groups)
+    ):
         raise ValueError("truth, both classifiers' answers and groups must be of one length, at least one")
     group_of = np.arange(len(truth)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     cells = [_cell_counts(truth * classes + answers, group_of, classes) for answers in (reference, other)]
@@ -56,10 +58,10 @@ def paired_mcc_loss(
     for first in range(0, resamples, _RESAMPLES_AT_ONCE):
         rows = min(_RESAMPLES_AT_ONCE, resamples - first)
         weights = generator.multinomial(count, np.full(count, 1 / count), rows).astype(np.float64)
-        before, after = (summaries((weights @ cell).reshape(-1, classes, classes))["mcc"] for cell in cells)
-        losses.append(before - after)
-    whole = [float(summaries(cell.sum(0).reshape(classes, classes))["mcc"]) for cell in cells]
-    return MccLoss(*whole, upper=float(np.quantile(np.concatenate(losses), confidence)))
+        first_mcc, other_mcc = (summaries((weights @ cell).reshape(-1, classes, classes))["mcc"] for cell in cells)
+        losses.append(first_mcc - other_mcc)
+    before, after = (float(summaries(cell.sum(0).reshape(classes, classes))["mcc"]) for cell in cells)
+    return MccLoss(before, after, upper=float(np.quantile(np.concatenate(losses), confidence)))
 
 
 def _cell_counts(cell: NDArray[np.int64], group_of: NDArray[np.int64], classes: int) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """int8 in the graph: QuantizeLinear and DequantizeLinear around convolutions, ranges from training frames.
 
-ONNX Runtime's quantiser does the work. What is asked of it is what TensorRT builds: signed, symmetric, one scale a
-filter, biases left alone (TensorRT for RTX refuses quantised ones) and nothing between a convolution and its activation.
+ONNX Runtime's quantiser does the work. What is asked of it is what TensorRT builds: signed, symmetric, one scale
+a filter, biases left alone (TensorRT for RTX refuses quantised ones), nothing between a convolution and its activation.
 Layers whose error is too large stay in fp32: :mod:`gensoup.export.sensitivity` says which.
 """
 
@@ -84,7 +84,7 @@ def calibrate(model: bytes, frames: NDArray[np.uint8], progress: StageProgress |
         raise GenSoupError("int8: the graph has no convolutions to quantise")
     report = progress or (lambda stage, done, total: None)
 
-    class Frames(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    class Frames(CalibrationDataReader):
         def __init__(self) -> None:
             self.place = 0
 

@@ -41,10 +41,10 @@ def _layer(node: ir.Node) -> WeightedLayer:
     weight = _weight(node)
     assert weight is not None
     quantised = [value is not None and _made_by(value, "DequantizeLinear") for value in node.inputs[:2]]
-    kind = "int8" if all(quantised) else _NAMES.get(weight.dtype, "other")
+    precision = "int8" if all(quantised) else _NAMES.get(weight.dtype or ir.DataType.UNDEFINED, "other")
     known = (weight.name or "").removeprefix("model.").removesuffix("_quantized")
     name = known.removesuffix(".weight") if known.endswith(".weight") else node.name or ""
-    return WeightedLayer(node.name or "", name, node.op_type, kind)
+    return WeightedLayer(node.name or "", name, node.op_type, precision)
 
 
 def _weight(node: ir.Node) -> ir.Value | None:

@@ -38,7 +38,8 @@ class Parity:
     """How far an engine's probabilities lie from the reference's on the run's validation images.
 
     frames: how many were compared. label_agreement: share of frames with the same winning class.
-    tolerance: largest accepted difference; None for int8, which ``label_agreement`` and ``mcc_loss_upper`` judge.
+    tolerance: largest accepted difference; None for int8, which ``mcc_loss_upper`` judges instead. Labels must agree in
+        either case.
     mcc_loss_upper: paired bootstrap, one-sided 95%, over groups where the data has them.
     soup_frames: how many of the frames nobody but the fusion's acceptance saw, the role ``soup``; ``soup_mcc_…`` are
         Matthews' correlation there, with 95% intervals (None where there is one group alone).
@@ -64,21 +65,24 @@ class Parity:
     @property
     def holds(self) -> bool:
         """Whether the engine may stand for the reference."""
-        same = self.label_agreement >= MIN_AGREEMENT and self.mcc_loss_upper <= MAX_MCC_LOSS
+        if self.label_agreement < MIN_AGREEMENT:
+            return False
         if self.tolerance is None:
-            return same
-        return self.largest_difference <= self.tolerance and (self.precision == "fp32" or same)
+            return self.mcc_loss_upper <= MAX_MCC_LOSS
+        return self.largest_difference <= self.tolerance
 
     def check(self) -> None:
         """Raise ParityError, with the numbers, unless :attr:`holds`."""
         if self.holds:
             return
-        allowed = "" if self.tolerance is None else f" (tolerance {self.tolerance:.2g})"
+        apart, bound = "", f"; allowed: {MAX_MCC_LOSS}"
+        if self.tolerance is not None:
+            apart, bound = f" (tolerance {self.tolerance:.2g})", ""
         raise ParityError(
             f"{self.precision} on {self.engine} is not equal to {self.reference}: probabilities apart by "
-            f"{self.largest_difference:.2g}{allowed}, labels agree on {self.label_agreement:.1%} of {self.frames} frames "
-            f"(needed: {MIN_AGREEMENT:.0%}), MCC {self.mcc_reference:.3f} becomes {self.mcc_engine:.3f}, a loss of at most "
-            f"{self.mcc_loss_upper:.3f} (95%; allowed: {MAX_MCC_LOSS})"
+            f"{self.largest_difference:.2g}{apart}, labels agree on {self.label_agreement:.1%} of {self.frames} frames "
+            f"(needed: {MIN_AGREEMENT:.0%}), MCC {self.mcc_reference:.3f} becomes {self.mcc_engine:.3f}, a loss of at "
+            f"most {self.mcc_loss_upper:.3f} (95%{bound}); --parity-report FILE.html shows the worst frames"
         )
 
 
@@ -112,7 +116,7 @@ def compare(
             f"{precision} on {engine} is not equal to {reference_name()}: {got.shape[1]} probabilities for "
             f"{expected.shape[1]} classes"
         )
-    broken = ~np.isfinite(got).all(1)
+    broken = np.asarray(~np.isfinite(got).all(axis=1), np.bool_)
     answers = np.where(broken, (expected.argmax(1) + 1) % expected.shape[1], got.argmax(1))
     clean = np.where(broken[:, None], np.eye(expected.shape[1], dtype=np.float32)[answers], got)
     difference = np.where(broken[:, None], 1.0, np.abs(clean - expected))

@@ -57,7 +57,9 @@ def read_samples(
     files = sorted(role_of)
     files = files[:: max(1, -(-len(files) // most))]
     if not files or not all((data / file).is_file() for file in files):
-        raise DataError(f"{data}: the run's {', '.join(roles)} images are not there; name the dataset folder with --data")
+        raise DataError(
+            f"{data}: the run's {', '.join(roles)} images are not there; name the dataset folder with --data"
+        )
     index = {label: number for number, label in enumerate(trained.labels)}
     frames = []
     for number, file in enumerate(files):

@@ -45,20 +45,21 @@ def choose_int8(
 ) -> Int8Choice:
     """The int8 graph with the fewest layers in fp32 that ``judge`` accepts, found by halving.
 
-    All layers first; where that is refused, the layers are ranked by the error each causes alone on training frames
-    (uint8 BGR [N, H, W, 3], of which SENSITIVITY_FRAMES are taken), and 1, 2, 4, … of the worst are kept until the graph
-    is accepted, then fewer again. Where none is accepted, the one that came closest.
+    All layers go to int8 first. Where that is refused, they are ranked by the error each causes alone on training
+    frames (uint8 BGR [N, H, W, 3], of which SENSITIVITY_FRAMES are taken), and 1, 2, 4, … of the worst are kept until
+    the graph is accepted, then fewer again. Where none is accepted, the one that came closest.
     """
     report = progress or (lambda stage, done, total: None)
     names = [layer.node for layer in calibrated.layers]
     tried: dict[int, Int8Choice] = {}
+    most_tries = 2 * len(names).bit_length()
 
     def attempt(count: int, ranked: Sequence[WeightedLayer]) -> Int8Choice:
         if count not in tried:
             kept = tuple(ranked[:count])
             model = calibrated.quantised([name for name in names if name not in {layer.node for layer in kept}])
             tried[count] = Int8Choice(model, kept, judge(model))
-            report("int8", len(tried), max(len(tried) + 1, 4))
+            report("int8", len(tried), most_tries)
         return tried[count]
 
     choice = attempt(0, ())
@@ -74,7 +75,7 @@ def choose_int8(
                 choice, accepted = tried[middle], middle
             else:
                 refused = middle
-    report("int8", 1, 1)
+    report("int8", most_tries, most_tries)
     return choice if choice.accepted else min(tried.values(), key=lambda one: one.parity.mcc_loss_upper)
 
 
