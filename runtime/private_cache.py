@@ -1,7 +1,7 @@
 """Files that this user alone may have written: what is read from here is loaded as code or believed unmeasured.
 
-They lie under ``$XDG_CACHE_HOME/gensoup`` (``~/.cache/gensoup``), in folders of mode 0700. A folder or file that belongs
-to another user, is a link, or can be written by others is never read.
+They lie under ``$XDG_CACHE_HOME/gensoup`` (``~/.cache/gensoup``), in folders of mode 0700. A folder or file that
+belongs to another user, is a link, or can be written by others is never read.
 """
 
 from __future__ import annotations

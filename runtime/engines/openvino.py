@@ -22,7 +22,7 @@ class OpenVinoEngine:
     name = "openvino-cpu"
 
     def __init__(self, model: bytes, threads: int | None = None) -> None:
-        """``model``: ONNX bytes with input ``frame`` and output ``probabilities``. ``threads``: None: half the cores."""
+        """``model``: ONNX bytes with input ``frame`` and output ``probabilities``; ``threads``: None: half of them."""
         try:
             import openvino
         except ImportError as error:
