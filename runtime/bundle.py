@@ -1,8 +1,8 @@
 """The bundle ``NAME.gensoup``: one zip file that holds all a cart needs, checked before anything in it is used.
 
-The zip's comment is the SHA-256 (64 hex digits) of all bytes before it, so a change of any one byte is noticed
-before the zip is parsed; each member's own SHA-256 stands in ``manifest.json``. Hashes detect damage, not tampering.
-Nothing is ever unpickled.
+The zip's comment ends in the SHA-256 (64 hex digits) of all bytes before it, so a change of any one byte is noticed
+before the zip is parsed; each member's own SHA-256 stands in ``manifest.json``. Hashes detect damage, not tampering:
+that is what signatures are for (``seal.py``, ``signature.py``). Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -10,27 +10,41 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
+import unicodedata
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gensoup.runtime.archive import DEFLATED, STORED, Archive, one_line, shown
 from gensoup.runtime.errors import BundleError
 from gensoup.runtime.files import write_atomic
 from gensoup.runtime.preprocess import Preprocess
+from gensoup.runtime.seal import DIGEST_LENGTH, Signature, seal, unseal
 
 SCHEMA_VERSION = 1
 SUFFIX = ".gensoup"
-MAX_BYTES = 1 << 30
+MAX_BYTES = 384 << 20  # read whole, and once more in parts: so no bundle, however made, takes 1 GiB to refuse
 # Where the graph of each precision lies; fp32 is in every bundle, the others where they were asked for and proven.
 MODEL_FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
 CARD_FILE = "card.md"
-_DIGEST_LENGTH = 64
-_REQUIRED = ("manifest.json", MODEL_FILES["fp32"], "golden.npz")
+_MANIFEST_FILE, _GOLDEN_FILE = "manifest.json", "golden.npz"
+_REQUIRED = (_MANIFEST_FILE, MODEL_FILES["fp32"], _GOLDEN_FILE)
+# Of each member; a manifest of ours has some kB, golden frames 5 MB.
+_LIMITS = {
+    _MANIFEST_FILE: 1 << 20,
+    CARD_FILE: 1 << 20,
+    _GOLDEN_FILE: 64 << 20,
+    **dict.fromkeys(MODEL_FILES.values(), MAX_BYTES),
+}
+# Control characters, line and paragraph separators, halves of surrogate pairs: they steer terminals or break lines.
+_UNSHOWABLE = ("Cc", "Cs", "Zl", "Zp")
+_GOLDEN_BYTES, _GOLDEN_ARRAYS, _LONGEST_SIDE = 64 << 20, 64, 8192
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,7 @@ class Manifest:
 
     precisions: per precision ("fp32"): ``member`` (the graph's file), ``engine`` and ``reference`` of the parity check,
         ``tolerance`` (largest accepted difference of a probability) and what was reached.
+    thresholds: label → the least probability at which that label counts as certain; empty: none were chosen.
     metrics: name → value, with ``intervals`` (name → [low, high], 95%).
     provenance: data fingerprint, seed, versions, genes.
     members: file → SHA-256; filled in by :func:`write_bundle`.
@@ -50,6 +65,7 @@ class Manifest:
     macs: int
     parameters: int
     precisions: Mapping[str, Mapping[str, Any]]
+    thresholds: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     members: Mapping[str, str] = field(default_factory=dict)
@@ -58,36 +74,53 @@ class Manifest:
     def __post_init__(self) -> None:
         if not self.labels or len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels {list(self.labels)}: must be different names, at least one")
+        if any(unicodedata.category(sign) in _UNSHOWABLE for label in self.labels for sign in label):
+            raise ValueError(f"labels {list(self.labels)}: may hold no line breaks or other control characters")
+        if self.thresholds and set(self.thresholds) != set(self.labels):
+            raise ValueError("thresholds: must name every label, and nothing else")
 
     def tolerance(self, precision: str = "fp32") -> float:
         """The largest accepted difference of a probability. Raises KeyError for a precision the bundle lacks."""
         return float(self.precisions[precision]["tolerance"])
 
     def to_json(self) -> str:
-        """The text of ``manifest.json``."""
-        return json.dumps({**asdict(self), "preprocess": self.preprocess.to_dict()}, indent=2, ensure_ascii=False)
+        """The text of ``manifest.json``. Raises ValueError for numbers that are not finite: JSON has none."""
+        values = {**asdict(self), "preprocess": self.preprocess.to_dict()}
+        return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
         """Parse ``manifest.json``. Raises BundleError for a newer schema or a malformed text."""
         try:
-            values = json.loads(text)
-            version = int(values["schema_version"])
+            values = json.loads(text, parse_constant=_not_finite, parse_float=_finite)
+            version = values["schema_version"]
+            _check_number("schema_version", version, 1, whole=True)
             if version > SCHEMA_VERSION:
                 raise BundleError(
-                    f"manifest schema {version} is newer than this GenSoup reads ({SCHEMA_VERSION}): update gensoup"
+                    f"manifest schema {shown(str(version))} is newer than this GenSoup reads ({SCHEMA_VERSION}): "
+                    "update gensoup"
                 )
             values["preprocess"] = Preprocess.from_dict(values["preprocess"])
             if not isinstance(values["labels"], list):
                 raise ValueError("labels must be a list")
             values["labels"] = tuple(str(label) for label in values["labels"])
+            for name in ("precisions", "thresholds", "metrics", "provenance", "members"):
+                if not isinstance(values.get(name, {}), dict):
+                    raise ValueError(f"{name} must be a mapping")
             manifest = cls(**values)
-            manifest.tolerance()
-            if not isinstance(manifest.members, Mapping):
-                raise ValueError("members must map files to digests")
+            manifest._check_numbers()
             return manifest
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise BundleError(f"malformed manifest ({error})") from error
+            raise BundleError(f"malformed manifest ({one_line(error)})") from error
+
+    def _check_numbers(self) -> None:
+        """Raise ValueError for numbers that no bundle can have."""
+        _check_number("macs", self.macs, 0, whole=True)
+        _check_number("parameters", self.parameters, 0, whole=True)
+        for name in {"fp32", *self.precisions}:
+            _check_number(f"tolerance of {name}", self.precisions[name]["tolerance"], 0, 1)
+        for label, threshold in self.thresholds.items():
+            _check_number(f"threshold of {label}", threshold, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -112,29 +145,39 @@ class Golden:
 
     @classmethod
     def from_npz(cls, content: bytes) -> Golden:
-        """The inverse of :meth:`to_npz`. Raises BundleError when arrays are missing or of the wrong shape."""
+        """The inverse of :meth:`to_npz`. Raises BundleError when arrays are missing, or of the wrong shape or size."""
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                frames, probabilities = arrays["frames"], arrays["probabilities"]
-                cameras = tuple(arrays[f"camera_{index}"] for index in range(len(frames)))
-        except Exception as error:  # numpy and zipfile raise many kinds on foreign bytes, SyntaxError and zlib's too
-            raise BundleError(f"malformed golden.npz ({_first_line(error)})") from error
+            arrays = Archive(
+                content, comment=0, most=_GOLDEN_ARRAYS, unpacked=_GOLDEN_BYTES, methods=(STORED, DEFLATED)
+            )
+
+            def array(name: str) -> NDArray[Any]:
+                return _array(arrays.read(f"{name}.npy", _GOLDEN_BYTES))
+
+            frames, probabilities = array("frames"), array("probabilities")
+            cameras = tuple(array(f"camera_{index}") for index in range(len(frames)))
+        except BundleError as error:
+            raise BundleError(f"malformed {_GOLDEN_FILE} ({error})") from error
+        except Exception as error:  # numpy raises many kinds on foreign bytes, SyntaxError too
+            raise BundleError(f"malformed {_GOLDEN_FILE} ({one_line(error)})") from error
         if frames.ndim != 4 or probabilities.ndim != 2 or len(frames) == 0 or len(frames) != len(probabilities):
-            raise BundleError("malformed golden.npz (no frames, or not one row of probabilities a frame)")
-        images = (*frames, *cameras)
-        if any(image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 for image in images):
-            raise BundleError("malformed golden.npz (frames must be uint8 [height, width, 3])")
-        if probabilities.dtype != np.float32:
-            raise BundleError("malformed golden.npz (probabilities must be float32)")
+            raise BundleError(f"malformed {_GOLDEN_FILE} (no frames, or not one row of probabilities a frame)")
+        for image in (*frames, *cameras):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise BundleError(f"malformed {_GOLDEN_FILE} (frames must be uint8 [height, width, 3])")
+            if not 1 <= min(image.shape) <= max(image.shape) <= _LONGEST_SIDE:
+                raise BundleError(f"malformed {_GOLDEN_FILE} (frames must have 1 to {_LONGEST_SIDE} pixels a side)")
+        if probabilities.dtype != np.float32 or not ((probabilities >= 0) & (probabilities <= 1 + 1e-3)).all():
+            raise BundleError(f"malformed {_GOLDEN_FILE} (probabilities must be float32, from 0 to 1)")
         return cls(cameras, frames, probabilities)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that passed its hashes.
+    """A bundle that passed its hashes, and its signature where one was required.
 
     models: precision → ONNX bytes, of every precision in the manifest. card: the model card, empty where there is none.
-    sha256: that of the whole file's bytes before the digest.
+    sha256: of the whole file, as it was before it was signed. signatures: as found; they say nothing unless checked.
     """
 
     path: Path
@@ -143,6 +186,7 @@ class Bundle:
     golden: Golden
     sha256: str
     card: str = ""
+    signatures: tuple[Signature, ...] = ()
 
     @property
     def model(self) -> bytes:
@@ -153,91 +197,113 @@ class Bundle:
 def write_bundle(path: Path, manifest: Manifest, models: Mapping[str, bytes], golden: Golden, card: str = "") -> str:
     """Write a bundle atomically and return its digest. The same content gives the same bytes.
 
-    models: precision → ONNX bytes, the same precisions as in the manifest, else ValueError.
+    models: precision → ONNX bytes, the same precisions as in the manifest, else ValueError. Raises BundleError for
+    more than a bundle may hold.
     """
     if set(models) != set(manifest.precisions):
         raise ValueError(f"models of {sorted(models)} for a manifest of {sorted(manifest.precisions)}")
     members = {MODEL_FILES[name]: models[name] for name in MODEL_FILES if name in models}
-    members["golden.npz"] = golden.to_npz()
+    members[_GOLDEN_FILE] = golden.to_npz()
     if card:
         members[CARD_FILE] = card.encode()
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
     text = Manifest(**{**_fields(manifest), "members": digests}).to_json().encode()
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in {"manifest.json": text, **members}.items():
+    with zipfile.ZipFile(buffer, "w", STORED) as archive:
+        for name, content in {_MANIFEST_FILE: text, **members}.items():
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
-        archive.comment = b"0" * _DIGEST_LENGTH
-    body = buffer.getvalue()[:-_DIGEST_LENGTH]
-    digest = hashlib.sha256(body).hexdigest()
-    write_atomic(path, body + digest.encode())
-    return digest
+        archive.comment = b"0" * DIGEST_LENGTH
+    content = seal(buffer.getvalue())
+    if len(content) > MAX_BYTES:
+        raise BundleError(f"{path}: {len(content) >> 20} MiB, more than the {MAX_BYTES >> 20} MiB a bundle may have")
+    write_atomic(path, content)
+    return content[-DIGEST_LENGTH:].decode()
 
 
-def read_bundle(path: Path) -> Bundle:
-    """Read and check a bundle: whole-file digest, members' digests, manifest, golden frames.
+def read_bundle(path: Path, require_signature: Path | None = None) -> Bundle:
+    """Read and check a bundle: whole-file digest, signature, members' digests, manifest, golden frames.
 
-    Raises BundleError, one line that names the file, whatever is wrong with it.
+    require_signature: a file of one or several public keys, one of which must have signed the bundle.
+    Raises BundleError, one line that names the file, whatever is wrong with it; UsageError for what is no public key.
     """
+    content = read_bundle_file(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BundleError("larger than 1 GiB, no bundle of ours")
-        content = path.read_bytes()
+        return _parsed(path, content, require_signature)
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
+
+
+def read_bundle_file(path: Path) -> bytes:
+    """The bytes of a bundle file, not looked at. Raises BundleError when they cannot be read or are too many."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
-    except BundleError as error:
-        raise BundleError(f"{path}: {error}") from error
-    try:
-        return _parsed(path, content)
-    except BundleError as error:
-        raise BundleError(f"{path}: {error}") from error
+    if len(content) > MAX_BYTES:
+        raise BundleError(f"{path}: larger than {MAX_BYTES >> 20} MiB, no bundle of ours")
+    return content
 
 
 def bundle_digest(content: bytes) -> str:
-    """The digest a bundle's bytes carry, after checking that it is theirs. Raises BundleError otherwise."""
-    if not content.startswith(b"PK"):
-        raise BundleError("not a GenSoup bundle, give the NAME.gensoup that `gensoup export` wrote")
-    body, stated = content[:-_DIGEST_LENGTH], content[-_DIGEST_LENGTH:]
-    digest = hashlib.sha256(body).hexdigest()
-    if stated != digest.encode():
-        raise BundleError("damaged (its SHA-256 does not match): copy or export it again")
-    return digest
+    """The digest a bundle is known by, signed or not, after its bytes were checked. Raises BundleError for others."""
+    return unseal(content).digest
 
 
-def _parsed(path: Path, content: bytes) -> Bundle:
-    digest = bundle_digest(content)
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if missing := [name for name in _REQUIRED if name not in archive.namelist()]:
-                raise BundleError(f"incomplete, lacks {', '.join(missing)}")
-            if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
-                raise BundleError("unpacks to more than 1 GiB, no bundle of ours")
-            members = {name: archive.read(name) for name in _known(archive.namelist())}
-    except BundleError:
-        raise
-    except Exception as error:  # zipfile raises many kinds on foreign bytes, struct's and zlib's too
-        raise BundleError(f"damaged ({_first_line(error)})") from error
-    manifest = Manifest.from_json(members.pop("manifest.json"))
+def _parsed(path: Path, content: bytes, require_signature: Path | None) -> Bundle:
+    sealed = unseal(content)
+    if require_signature is not None:
+        from gensoup.runtime.signature import check_signed, load_public_keys
+
+        check_signed(sealed.signatures, sealed.digest, load_public_keys(require_signature), require_signature)
+    archive = Archive(sealed.unsigned, comment=DIGEST_LENGTH, most=len(_LIMITS), unpacked=MAX_BYTES)
+    if missing := [name for name in _REQUIRED if name not in archive.names]:
+        raise BundleError(f"incomplete, lacks {', '.join(missing)}")
+    manifest = Manifest.from_json(archive.read(_MANIFEST_FILE, _LIMITS[_MANIFEST_FILE]))
+    if unknown := [name for name in archive.names if name not in _LIMITS]:
+        raise BundleError(f"holds '{shown(unknown[0])}', no member of a bundle of ours")
+    members = {name: archive.read(name, _LIMITS[name]) for name in archive.names if name != _MANIFEST_FILE}
     for name, member in members.items():
         if manifest.members.get(name) != hashlib.sha256(member).hexdigest():
             raise BundleError(f"damaged ({name} does not match the manifest): copy or export it again")
+    if gone := [name for name in manifest.members if name not in members]:
+        raise BundleError(f"incomplete, lacks {shown(gone[0])}, which its manifest names")
     models = {name: members[file] for name, file in MODEL_FILES.items() if file in members}
     if set(models) != set(manifest.precisions):
-        raise BundleError(f"holds graphs of {', '.join(models)}, its manifest says {', '.join(manifest.precisions)}")
-    golden = Golden.from_npz(members["golden.npz"])
+        named = shown(", ".join(manifest.precisions))
+        raise BundleError(f"holds graphs of {', '.join(models)}, its manifest says {named}")
+    golden = Golden.from_npz(members[_GOLDEN_FILE])
     try:
         card = members.get(CARD_FILE, b"").decode()
     except UnicodeDecodeError as error:
         raise BundleError(f"malformed {CARD_FILE} (no UTF-8)") from error
-    return Bundle(path, manifest, models, golden, digest, card)
+    return Bundle(path, manifest, models, golden, sealed.digest, card, sealed.signatures)
 
 
-def _known(names: list[str]) -> list[str]:
-    return [name for name in dict.fromkeys((*_REQUIRED, *MODEL_FILES.values(), CARD_FILE)) if name in names]
+def _array(content: bytes) -> NDArray[Any]:
+    """One array of an npz. Its header is believed only where it speaks of exactly the bytes that follow."""
+    stream = io.BytesIO(content)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, by_column, dtype = read_header[np.lib.format.read_magic(stream)](stream)
+    if by_column or dtype.hasobject:
+        raise ValueError("arrays must be in C order and hold numbers")
+    if math.prod(shape) * dtype.itemsize != len(content) - stream.tell() or min(shape, default=0) < 0:
+        raise ValueError("an array's size is not that of its bytes")
+    return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _not_finite(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _not_finite(shown(text, 20))
+
+
+def _check_number(name: str, value: Any, least: float, most: float = math.inf, whole: bool = False) -> None:
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not least <= value <= most:
+        raise ValueError(f"{name} is {shown(repr(value), 40)}, must lie in {least:g} to {most:g}")
 
 
 def _fields(manifest: Manifest) -> dict[str, Any]:
