@@ -286,8 +286,6 @@ GOLDEN = Golden((CAMERA,), FRAMES, PROBABILITIES)
         lambda: npz(frames=FRAMES, probabilities=PROBABILITIES, camera_0=CAMERA.astype(np.float64)),
         lambda: npz(frames=FRAMES, probabilities=PROBABILITIES, camera_0=CAMERA[0]),
         lambda: npz(frames=FRAMES, probabilities=PROBABILITIES.astype(np.complex64), camera_0=CAMERA),
-        lambda: npz(frames=FRAMES, probabilities=PROBABILITIES * np.nan, camera_0=CAMERA),
-        lambda: npz(frames=FRAMES, probabilities=-PROBABILITIES, camera_0=CAMERA),
         lambda: npz(frames=FRAMES, probabilities=PROBABILITIES, camera_0=CAMERA[:0]),
         lambda: npz(frames=FRAMES, probabilities=PROBABILITIES, camera_0=np.zeros((1, 9000, 3), np.uint8)),
         lambda: npz(frames=np.asfortranarray(FRAMES), probabilities=PROBABILITIES, camera_0=CAMERA),
