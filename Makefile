@@ -29,12 +29,12 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/uv pip install --quiet --constraint constraints.txt --editable ".[cpu,train,dev]"
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/uv pip install --quiet --constraint constraints.txt --editable ".[cpu,train,sign,dev]"
 	touch $@
 
 constraints.txt:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate --no-emit-index-url \
-	  --extra cpu --extra train --extra dev pyproject.toml --output-file $@
+	  --extra cpu --extra train --extra sign --extra dev pyproject.toml --output-file $@
 
 clean:
 	rm -rf $(VENV) runs

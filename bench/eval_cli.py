@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gensoup.runtime.signature_cli import RequireSignature
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -36,6 +38,7 @@ def eval_command(
         Path | None, typer.Option(help="roles.csv of the run: score only its test images, which it has not seen.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU cores for the engine; default: half of them.")] = None,
+    require_signature: RequireSignature = None,
 ) -> None:
     """Measure the deployed classifier's accuracy on a labelled folder, with 95% intervals."""
     from json import dumps
@@ -49,7 +52,7 @@ def eval_command(
     from gensoup.runtime.console import stage_bars
     from gensoup.runtime.files import write_atomic
 
-    classifier = Classifier.load(bundle, threads)
+    classifier = Classifier.load(bundle, threads, require_signature)
     folder = LabelledFolder.open(data)
     if roles is not None:
         folder = folder.only(read_roles(roles).get("test", ()))

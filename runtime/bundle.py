@@ -16,16 +16,19 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gensoup.runtime.archive import DEFLATED, STORED, Archive, one_line, shown
-from gensoup.runtime.errors import BundleError
+from gensoup.runtime.errors import BundleError, UsageError
 from gensoup.runtime.files import write_atomic
 from gensoup.runtime.preprocess import Preprocess
-from gensoup.runtime.seal import DIGEST_LENGTH, Signature, seal, unseal
+from gensoup.runtime.seal import DIGEST_LENGTH, MAX_SIGNATURES, Signature, seal, unseal
+
+if TYPE_CHECKING:
+    from gensoup.runtime.signature import SigningKey
 
 SCHEMA_VERSION = 1
 SUFFIX = ".gensoup"
@@ -226,11 +229,25 @@ def read_bundle(path: Path, require_signature: Path | None = None) -> Bundle:
     require_signature: a file of one or several public keys, one of which must have signed the bundle.
     Raises BundleError, one line that names the file, whatever is wrong with it; UsageError for what is no public key.
     """
+    return _opened(path, read_bundle_file(path), require_signature)
+
+
+def sign_bundle(path: Path, key: SigningKey, out: Path) -> str:
+    """Write the bundle with one more signature to ``out``, atomically, and return its digest, which stays.
+
+    Raises BundleError for a damaged bundle, which nobody should vouch for, UsageError where the key has signed already.
+    """
     content = read_bundle_file(path)
-    try:
-        return _parsed(path, content, require_signature)
-    except BundleError as error:
-        raise BundleError(f"{path}: {error}") from error
+    bundle = _opened(path, content, None)
+    if any(signature.key == key.public.raw for signature in bundle.signatures):
+        raise UsageError(f"{path}: is signed by {key.public.name} already")
+    if len(bundle.signatures) == MAX_SIGNATURES:
+        raise UsageError(
+            f"{path}: has {MAX_SIGNATURES} signatures, no room for more; sign the bundle as it was exported"
+        )
+    signatures = (*bundle.signatures, key.sign(bundle.sha256))
+    write_atomic(out, seal(unseal(content).unsigned, signatures))
+    return bundle.sha256
 
 
 def read_bundle_file(path: Path) -> bytes:
@@ -248,6 +265,13 @@ def read_bundle_file(path: Path) -> bytes:
 def bundle_digest(content: bytes) -> str:
     """The digest a bundle is known by, signed or not, after its bytes were checked. Raises BundleError for others."""
     return unseal(content).digest
+
+
+def _opened(path: Path, content: bytes, require_signature: Path | None) -> Bundle:
+    try:
+        return _parsed(path, content, require_signature)
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
 
 
 def _parsed(path: Path, content: bytes, require_signature: Path | None) -> Bundle:

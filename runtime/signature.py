@@ -201,6 +201,9 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
     """Write a file that must not exist, with its permissions from the first instant on."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+    try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError as error:
         raise UsageError(f"{path}: exists already; a key is never overwritten, name another file") from error
