@@ -25,7 +25,7 @@ from gensoup.runtime.archive import DEFLATED, STORED, Archive, one_line, shown
 from gensoup.runtime.errors import BundleError, UsageError
 from gensoup.runtime.files import write_atomic
 from gensoup.runtime.preprocess import Preprocess
-from gensoup.runtime.seal import DIGEST_LENGTH, MAX_SIGNATURES, Signature, seal, unseal
+from gensoup.runtime.seal import DIGEST_LENGTH, MAX_SIGNATURES, Sealed, Signature, seal, unseal
 
 if TYPE_CHECKING:
     from gensoup.runtime.signature import SigningKey
@@ -104,9 +104,9 @@ class Manifest:
                     "update gensoup"
                 )
             values["preprocess"] = Preprocess.from_dict(values["preprocess"])
-            if not isinstance(values["labels"], list):
-                raise ValueError("labels must be a list")
-            values["labels"] = tuple(str(label) for label in values["labels"])
+            if not isinstance(values["labels"], list) or not all(isinstance(one, str) for one in values["labels"]):
+                raise ValueError("labels must be a list of names")
+            values["labels"] = tuple(values["labels"])
             for name in ("precisions", "thresholds", "metrics", "provenance", "members"):
                 if not isinstance(values.get(name, {}), dict):
                     raise ValueError(f"{name} must be a mapping")
@@ -229,7 +229,7 @@ def read_bundle(path: Path, require_signature: Path | None = None) -> Bundle:
     require_signature: a file of one or several public keys, one of which must have signed the bundle.
     Raises BundleError, one line that names the file, whatever is wrong with it; UsageError for what is no public key.
     """
-    return _opened(path, read_bundle_file(path), require_signature)
+    return _opened(path, require_signature)[0]
 
 
 def sign_bundle(path: Path, key: SigningKey, out: Path) -> str:
@@ -237,8 +237,7 @@ def sign_bundle(path: Path, key: SigningKey, out: Path) -> str:
 
     Raises BundleError for a damaged bundle, which nobody should vouch for, UsageError where the key has signed already.
     """
-    content = read_bundle_file(path)
-    bundle = _opened(path, content, None)
+    bundle, sealed = _opened(path, None)
     if any(signature.key == key.public.raw for signature in bundle.signatures):
         raise UsageError(f"{path}: is signed by {key.public.name} already")
     if len(bundle.signatures) == MAX_SIGNATURES:
@@ -246,20 +245,8 @@ def sign_bundle(path: Path, key: SigningKey, out: Path) -> str:
             f"{path}: has {MAX_SIGNATURES} signatures, no room for more; sign the bundle as it was exported"
         )
     signatures = (*bundle.signatures, key.sign(bundle.sha256))
-    write_atomic(out, seal(unseal(content).unsigned, signatures))
+    write_atomic(out, seal(sealed.unsigned, signatures))
     return bundle.sha256
-
-
-def read_bundle_file(path: Path) -> bytes:
-    """The bytes of a bundle file, not looked at. Raises BundleError when they cannot be read or are too many."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(content) > MAX_BYTES:
-        raise BundleError(f"{path}: larger than {MAX_BYTES >> 20} MiB, no bundle of ours")
-    return content
 
 
 def bundle_digest(content: bytes) -> str:
@@ -267,19 +254,30 @@ def bundle_digest(content: bytes) -> str:
     return unseal(content).digest
 
 
-def _opened(path: Path, content: bytes, require_signature: Path | None) -> Bundle:
+def _opened(path: Path, require_signature: Path | None) -> tuple[Bundle, Sealed]:
     try:
-        return _parsed(path, content, require_signature)
+        sealed = unseal(_content(path))  # not held by a name of its own: it may be as large as memory allows
+        if require_signature is not None:
+            from gensoup.runtime.signature import check_signed, load_public_keys
+
+            check_signed(sealed.signatures, sealed.digest, load_public_keys(require_signature), require_signature)
+        return _parsed(path, sealed), sealed
     except BundleError as error:
         raise BundleError(f"{path}: {error}") from error
 
 
-def _parsed(path: Path, content: bytes, require_signature: Path | None) -> Bundle:
-    sealed = unseal(content)
-    if require_signature is not None:
-        from gensoup.runtime.signature import check_signed, load_public_keys
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise BundleError(f"cannot be read ({error.strerror})") from error
+    if len(content) > MAX_BYTES:
+        raise BundleError(f"larger than {MAX_BYTES >> 20} MiB, no bundle of ours")
+    return content
 
-        check_signed(sealed.signatures, sealed.digest, load_public_keys(require_signature), require_signature)
+
+def _parsed(path: Path, sealed: Sealed) -> Bundle:
     archive = Archive(sealed.unsigned, comment=DIGEST_LENGTH, most=len(_LIMITS), unpacked=MAX_BYTES)
     if missing := [name for name in _REQUIRED if name not in archive.names]:
         raise BundleError(f"incomplete, lacks {', '.join(missing)}")
@@ -297,6 +295,8 @@ def _parsed(path: Path, content: bytes, require_signature: Path | None) -> Bundl
         named = shown(", ".join(manifest.precisions))
         raise BundleError(f"holds graphs of {', '.join(models)}, its manifest says {named}")
     golden = Golden.from_npz(members[_GOLDEN_FILE])
+    if golden.probabilities.shape[1] != len(manifest.labels):
+        raise BundleError(f"{len(manifest.labels)} labels for {golden.probabilities.shape[1]} outputs")
     try:
         card = members.get(CARD_FILE, b"").decode()
     except UnicodeDecodeError as error:
