@@ -18,12 +18,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gensoup.runtime.archive import DEFLATED, STORED, Archive, one_line, shown
+from gensoup.runtime.archive import STORED, Archive, one_line, shown
 from gensoup.runtime.errors import BundleError, UsageError
 from gensoup.runtime.files import write_atomic
+from gensoup.runtime.golden import GOLDEN_FILE, MAX_GOLDEN_BYTES, Golden
 from gensoup.runtime.preprocess import Preprocess
 from gensoup.runtime.seal import DIGEST_LENGTH, MAX_SIGNATURES, Sealed, Signature, seal, unseal
 
@@ -36,18 +34,17 @@ MAX_BYTES = 384 << 20  # read whole, and once more in parts: so no bundle, howev
 # Where the graph of each precision lies; fp32 is in every bundle, the others where they were asked for and proven.
 MODEL_FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
 CARD_FILE = "card.md"
-_MANIFEST_FILE, _GOLDEN_FILE = "manifest.json", "golden.npz"
-_REQUIRED = (_MANIFEST_FILE, MODEL_FILES["fp32"], _GOLDEN_FILE)
+_MANIFEST_FILE = "manifest.json"
+_REQUIRED = (_MANIFEST_FILE, MODEL_FILES["fp32"], GOLDEN_FILE)
 # Of each member; a manifest of ours has some kB, golden frames 5 MB.
 _LIMITS = {
     _MANIFEST_FILE: 1 << 20,
     CARD_FILE: 1 << 20,
-    _GOLDEN_FILE: 64 << 20,
+    GOLDEN_FILE: MAX_GOLDEN_BYTES,
     **dict.fromkeys(MODEL_FILES.values(), MAX_BYTES),
 }
 # Control characters, line and paragraph separators, halves of surrogate pairs: they steer terminals or break lines.
 _UNSHOWABLE = ("Cc", "Cs", "Zl", "Zp")
-_GOLDEN_BYTES, _GOLDEN_ARRAYS, _LONGEST_SIDE = 64 << 20, 64, 8192
 
 
 @dataclass(frozen=True)
@@ -127,55 +124,6 @@ class Manifest:
 
 
 @dataclass(frozen=True)
-class Golden:
-    """Frames with known answers, opened on every device before the bundle is used.
-
-    camera_frames: BGR uint8 arrays [h, w, 3] of odd sizes and 1080p.
-    frames: uint8 [N, H, W, 3], what preprocessing must make of them (at most one grey level apart).
-    probabilities: float32 [N, K], what the reference makes of ``frames``.
-    """
-
-    camera_frames: tuple[NDArray[np.uint8], ...]
-    frames: NDArray[np.uint8]
-    probabilities: NDArray[np.float32]
-
-    def to_npz(self) -> bytes:
-        """The bytes of ``golden.npz``."""
-        buffer = io.BytesIO()
-        cameras = {f"camera_{index}": frame for index, frame in enumerate(self.camera_frames)}
-        np.savez_compressed(buffer, allow_pickle=False, frames=self.frames, probabilities=self.probabilities, **cameras)
-        return buffer.getvalue()
-
-    @classmethod
-    def from_npz(cls, content: bytes) -> Golden:
-        """The inverse of :meth:`to_npz`. Raises BundleError when arrays are missing, or of the wrong shape or size."""
-        try:
-            arrays = Archive(
-                content, comment=0, most=_GOLDEN_ARRAYS, unpacked=_GOLDEN_BYTES, methods=(STORED, DEFLATED)
-            )
-
-            def array(name: str) -> NDArray[Any]:
-                return _array(arrays.read(f"{name}.npy", _GOLDEN_BYTES))
-
-            frames, probabilities = array("frames"), array("probabilities")
-            cameras = tuple(array(f"camera_{index}") for index in range(len(frames)))
-        except BundleError as error:
-            raise BundleError(f"malformed {_GOLDEN_FILE} ({error})") from error
-        except Exception as error:  # numpy raises many kinds on foreign bytes, SyntaxError too
-            raise BundleError(f"malformed {_GOLDEN_FILE} ({one_line(error)})") from error
-        if frames.ndim != 4 or probabilities.ndim != 2 or len(frames) == 0 or len(frames) != len(probabilities):
-            raise BundleError(f"malformed {_GOLDEN_FILE} (no frames, or not one row of probabilities a frame)")
-        for image in (*frames, *cameras):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-                raise BundleError(f"malformed {_GOLDEN_FILE} (frames must be uint8 [height, width, 3])")
-            if not 1 <= min(image.shape) <= max(image.shape) <= _LONGEST_SIDE:
-                raise BundleError(f"malformed {_GOLDEN_FILE} (frames must have 1 to {_LONGEST_SIDE} pixels a side)")
-        if probabilities.dtype != np.float32:
-            raise BundleError(f"malformed {_GOLDEN_FILE} (probabilities must be float32)")
-        return cls(cameras, frames, probabilities)
-
-
-@dataclass(frozen=True)
 class Bundle:
     """A bundle that passed its hashes, and its signature where one was required.
 
@@ -206,7 +154,7 @@ def write_bundle(path: Path, manifest: Manifest, models: Mapping[str, bytes], go
     if set(models) != set(manifest.precisions):
         raise ValueError(f"models of {sorted(models)} for a manifest of {sorted(manifest.precisions)}")
     members = {MODEL_FILES[name]: models[name] for name in MODEL_FILES if name in models}
-    members[_GOLDEN_FILE] = golden.to_npz()
+    members[GOLDEN_FILE] = golden.to_npz()
     if card:
         members[CARD_FILE] = card.encode()
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
@@ -294,7 +242,7 @@ def _parsed(path: Path, sealed: Sealed) -> Bundle:
     if set(models) != set(manifest.precisions):
         named = shown(", ".join(manifest.precisions))
         raise BundleError(f"holds graphs of {', '.join(models)}, its manifest says {named}")
-    golden = Golden.from_npz(members[_GOLDEN_FILE])
+    golden = Golden.from_npz(members[GOLDEN_FILE])
     if golden.probabilities.shape[1] != len(manifest.labels):
         raise BundleError(f"{len(manifest.labels)} labels for {golden.probabilities.shape[1]} outputs")
     try:
@@ -302,18 +250,6 @@ def _parsed(path: Path, sealed: Sealed) -> Bundle:
     except UnicodeDecodeError as error:
         raise BundleError(f"malformed {CARD_FILE} (no UTF-8)") from error
     return Bundle(path, manifest, models, golden, sealed.digest, card, sealed.signatures)
-
-
-def _array(content: bytes) -> NDArray[Any]:
-    """One array of an npz. Its header is believed only where it speaks of exactly the bytes that follow."""
-    stream = io.BytesIO(content)
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    shape, by_column, dtype = read_header[np.lib.format.read_magic(stream)](stream)
-    if by_column or dtype.hasobject:
-        raise ValueError("arrays must be in C order and hold numbers")
-    if math.prod(shape) * dtype.itemsize != len(content) - stream.tell() or min(shape, default=0) < 0:
-        raise ValueError("an array's size is not that of its bytes")
-    return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)
 
 
 def _not_finite(text: str) -> NoReturn:
