@@ -26,6 +26,10 @@ def export_command(
     target: Annotated[
         str | None, typer.Option(help="Comma-separated: onnx, openvino. Written beside the bundle, per precision.")
     ] = None,
+    engines: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated engines that must be equal to what was trained; default: all usable here."),
+    ] = None,
     parity_report: Annotated[
         Path | None, typer.Option(help="Write parity with the worst frames shown to this HTML file.")
     ] = None,
@@ -49,6 +53,7 @@ def export_command(
             "--out": out,
             "--data": data,
             "--target": target,
+            "--engines": engines,
             "--json": json,
             "--parity-report": parity_report,
         },
@@ -58,7 +63,7 @@ def export_command(
         if probe_kit is not None:
             _probe_kit(probe_kit, architectures, size, precision)
         elif run is not None and out is not None:
-            _bundle(run, out, data, precision, target, parity_report, json)
+            _bundle(run, out, data, precision, target, engines, parity_report, json)
     except ModuleNotFoundError as error:
         package = error.name or "torch"
         raise MissingDependencyError(package, "cpu" if package == "onnxruntime" else "train") from error
@@ -89,6 +94,7 @@ def _bundle(
     data: Path | None,
     precision: str,
     target: str | None,
+    engines: str | None,
     parity_report: Path | None,
     json: Path | None,
 ) -> None:
@@ -105,6 +111,7 @@ def _bundle(
             progress,
             precisions=precision.split(","),
             targets=(target or "").split(","),
+            engines=None if engines is None else engines.split(","),
             parity_json=json,
             parity_page=parity_report,
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gensoup.export.half import to_fp16
 from gensoup.export.int8 import METHOD, calibrate
 from gensoup.export.layers import WeightedLayer, built
-from gensoup.export.parity import Parity
+from gensoup.export.proof import Proof
 from gensoup.export.sensitivity import choose_int8
 from gensoup.runtime.bundle import MODEL_FILES
 from gensoup.runtime.console import StageProgress
@@ -54,13 +54,13 @@ def build_graph(
     precision: str,
     model: bytes,
     training_frames: Callable[[], NDArray[np.uint8]],
-    judge: Callable[[bytes], Parity],
+    proof: Proof,
     progress: StageProgress,
 ) -> BuiltGraph:
     """``model`` (fp32 ONNX bytes) in another precision.
 
-    training_frames: called for int8 alone, network inputs uint8 BGR [N, H, W, 3] to calibrate on. judge: compares an
-    int8 graph with the reference. Raises GenSoupError when nothing of the graph became what was asked for.
+    training_frames: called for int8 alone, network inputs uint8 BGR [N, H, W, 3] to calibrate on. proof: int8
+    goes as far as it allows. Raises GenSoupError when nothing of the graph became what was asked for.
     """
     how: dict[str, Any] = {}
     kept: tuple[WeightedLayer, ...] = ()
@@ -70,7 +70,9 @@ def build_graph(
     elif precision == "int8":
         frames = training_frames()
         calibrated = calibrate(model, frames, progress)
-        choice = choose_int8(calibrated, frames, judge, progress)
+        choice = choose_int8(
+            calibrated, frames, proof.judge_int8, lambda candidate: proof.open(candidate, precision), progress
+        )
         model, kept = choice.model, choice.kept
         how = {"calibration": {"frames": calibrated.frames, "method": METHOD}}
     result = BuiltGraph(precision, model, built(model), kept, how)
