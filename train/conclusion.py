@@ -17,10 +17,10 @@ from gensoup.bench.metrics import Scores, score
 from gensoup.bench.probe import LatencyEstimate
 from gensoup.export.trained import TrainedModel
 from gensoup.runtime.files import write_atomic
-from gensoup.train.finish import Finished, refit
+from gensoup.train.finish import Finished, refit_and_calibrate
 from gensoup.train.individual import Trainer
 from gensoup.train.ledger import Record
-from gensoup.train.scoring import fit_temperature, predict_logits, probabilities
+from gensoup.train.scoring import predict_logits, probabilities
 from gensoup.train.settings import Settings
 from gensoup.train.split import Split
 from gensoup.train.summary import enrich
@@ -32,19 +32,13 @@ HELD_OUT = ("search", "soup", "test")
 
 
 def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> dict[str, Any]:
-    """Fit the temperature on ``search``, refit, open ``test``, write the model and the predictions."""
-    settings, ancestor, model, device = trainer.settings, finished.ancestor, finished.model, torch.device("cpu")
+    """Refit, calibrate, open ``test``, write the model and the predictions."""
+    settings, ancestor = trainer.settings, finished.ancestor
     candidate = trainer.admission.candidate(ancestor.recipe["architecture"])
-
-    def logits(role: str) -> NDArray[np.float32]:
-        return predict_logits(model, split.examples(role, candidate.size).images, device)
-
-    # Before the refit sees them: afterwards they would say nothing about unseen images.
-    held_out = {role: logits(role) for role in ("search", "soup")}
-    temperature = fit_temperature(held_out["search"], split.folder.targets[split.roles["search"]])
-    if settings.refit_epochs:
-        model = refit(trainer, ancestor, model)
-    held_out["test"] = logits("test")
+    final = refit_and_calibrate(trainer, ancestor, finished.model)
+    model, temperature = final.model, final.temperature
+    test_images = split.examples("test", candidate.size).images
+    held_out = {**final.logits, "test": predict_logits(model, test_images, torch.device("cpu"))}
     outputs = {role: probabilities(held_out[role], temperature) for role in HELD_OUT}
     scores = {role: _score(split, role, outputs[role]) for role in HELD_OUT}
     records = trainer.ledger.records()

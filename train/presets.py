@@ -25,6 +25,14 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
+def preset_values(name: str) -> dict[str, Any]:
+    """What a preset sets, as attributes of :class:`Settings`. Raises UsageError for an unknown one."""
+    if name not in preset_names():
+        near = difflib.get_close_matches(name, preset_names(), 3) or preset_names()
+        raise UsageError(f"--preset: '{name}' is unknown; did you mean {', '.join(near)}?")
+    return _read(_FOLDER / f"{name}.yaml")
+
+
 def compose(data: str, preset: str | None, config: Path | None, options: Mapping[str, Any]) -> Settings:
     """Settings from a preset (None: the default one), overridden by a configuration file, overridden by single options
     (as attributes of :class:`Settings`).
@@ -47,10 +55,7 @@ def recompose(
 def _said(preset: str | None, config: Path | None, options: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if preset is not None:
-        if preset not in preset_names():
-            near = difflib.get_close_matches(preset, preset_names(), 3) or preset_names()
-            raise UsageError(f"--preset: '{preset}' is unknown; did you mean {', '.join(near)}?")
-        values = _read(_FOLDER / f"{preset}.yaml")
+        values = preset_values(preset)
     if config is not None:
         values = _merged(values, _read(config / CONFIG_FILE if config.is_dir() else config))
     return _merged(values, options)

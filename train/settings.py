@@ -50,7 +50,7 @@ class Settings:
     Finish. branches: continuations of the best at deploy size, learning rate annealed to zero, from its weights or the
     initial ones; branch_average: keep an average over each one's steps too. soup: fuse what fits together.
     refit_epochs: of the fused network over train, search and soup together, at ``refit_rate`` of the recipe's learning
-    rate; 0 leaves it out.
+    rate, 0 leaves it out; refit_average: take the average over its last steps.
 
     threads: CPU threads of the training; part of the run, since rounding depends on it.
     """
@@ -98,7 +98,8 @@ class Settings:
     branch_average: bool = True
     soup: bool = True
     refit_epochs: float = 2.0
-    refit_rate: float = 0.3
+    refit_rate: float = 1.0
+    refit_average: bool = True
     batch_size: int = 32
     threads: int = 1
 

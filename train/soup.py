@@ -14,7 +14,7 @@ from gensoup.export.graph import standardise, to_planes
 
 Weights = Mapping[str, Tensor]
 BATCH_NORM_BATCH = 64
-BATCH_NORM_IMAGES = 512
+BATCH_NORM_IMAGES = 256
 
 
 def average(weights: Sequence[Weights], shares: Sequence[float]) -> dict[str, Tensor]:

@@ -29,8 +29,8 @@ class Split:
     notes: tuple[str, ...] = ()
 
     def examples(self, role: str, size: int) -> Examples:
-        """Images of one role at one size, in memory; ``refit``: of all roles but the test's, sorted by class."""
-        chosen = self.roles[role] if role != "refit" else self._all_but_test()
+        """Images of one role at one size, in memory; ``refit``: of train and search together, sorted by class."""
+        chosen = self.roles[role] if role != "refit" else np.union1d(self.roles["train"], self.roles["search"])
         images = self.store.by_size[size][self.rows[chosen]]
         return Examples(images, self.folder.targets[chosen], len(self.folder.labels))
 
@@ -42,9 +42,6 @@ class Split:
             if files not in named.values():
                 named[role] = files
         return named
-
-    def _all_but_test(self) -> NDArray[np.int64]:
-        return np.unique(np.concatenate([rows for role, rows in self.roles.items() if role != "test"]))
 
 
 def split_folder(

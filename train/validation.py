@@ -64,7 +64,7 @@ WHOLE = (
     *("branches", "batch_size", "threads"),
 )
 AT_MOST = {"crossover_rate": 1, "warm_up": 1, "last_size": 1, "first_size": 1, "min_fps": 1000}
-FLAGS = ("mixing", "branch_average", "soup")
+FLAGS = ("mixing", "branch_average", "refit_average", "soup")
 
 
 def validate(settings: Settings) -> None:
