@@ -146,10 +146,14 @@ def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
 
     Nothing judges it but the sealed test; so it is annealed, where ``refit_average`` says so the average over its last
     steps is what counts, and one that fails is dropped: the fused network stays as it was. ``soup`` stays out of it for
-    the temperature, which fitted before a long refit is another network's. Committed to the ledger like an individual.
+    the temperature, which fitted before a long refit is another network's. The learning rate is the one with which the
+    lineage began: what is found on inherited weights in a few steps is too low for many (short-horizon bias, Wu et al.
+    2018). Committed to the ledger like an individual.
     """
     place = ("refit", ancestor.place[1] * 10_000 + ancestor.place[2], 0)
-    recipe = trainer.alphabet.decode(ancestor.genes)
+    first = _root(trainer, ancestor).genes
+    genes = {name: first.get(name, gene) if name == "learning_rate" else gene for name, gene in ancestor.genes.items()}
+    recipe = trainer.alphabet.decode(genes)
     candidate = trainer.admission.candidate(recipe.architecture)
     record = trainer.ledger.get(place)
     if record is None:
@@ -167,7 +171,7 @@ def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
             release_memory()
         record = Record(
             place=place,
-            genes=ancestor.genes,
+            genes=genes,
             recipe=scaled.to_dict(),
             parents=(ancestor.name,),
             inherited="soup",
@@ -206,6 +210,14 @@ def _refitted(trainer: Trainer, recipe: Recipe, seed: int, model: nn.Module) -> 
         images += reestimate_batch_norm(network, examples.images, trainer.device)
         check_finite(network.state_dict())
     return network.state_dict(), images
+
+
+def _root(trainer: Trainer, record: Record) -> Record:
+    """Where a lineage began: the better parent's better parent, back to the first that inherited no weights."""
+    by_name = {one.name: one for one in trainer.ledger.records()}
+    while record.inherited and record.parents[0] in by_name:
+        record = by_name[record.parents[0]]
+    return record
 
 
 def _best_of_each_architecture(ranked: list[Record]) -> list[Record]:

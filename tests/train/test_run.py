@@ -22,10 +22,12 @@ from gensoup.bench.probe import DeviceProfile, LatencyEstimate, profile_key
 from gensoup.bench.roles import ROLES_FILE, read_roles
 from gensoup.export.trained import MODEL_FILE, TrainedModel
 from gensoup.runtime.errors import DataError, GenSoupError, UsageError
+from gensoup.runtime.images import read_image
 from gensoup.train import finish, individual
 from gensoup.train.conclusion import PREDICTIONS_FILE
 from gensoup.train.ledger import Ledger
 from gensoup.train.run import ALPHABET_FILE, CACHE, METRICS_FILE, train_run
+from gensoup.train.scoring import fit_temperature, predict_logits
 from gensoup.train.settings import CONFIG_FILE, Settings
 from gensoup.train.tensorboard import FOLDER
 
@@ -145,6 +147,26 @@ def test_individuals_are_all_there_with_growing_sizes(tiny_run: Any) -> None:
     assert tiny_run.metrics["images_trained"] == tiny_run.metrics["soup"]["images"] + sum(
         one["images"] for one in tiny_run.metrics["individuals"]
     )
+
+
+def test_the_refit_takes_the_rate_its_lineage_began_with_and_leaves_soup_to_the_temperature(tiny_run: Any) -> None:
+    individuals = {one["name"]: one for one in tiny_run.metrics["individuals"]}
+    (refitted,) = (one for one in individuals.values() if one["place"][0] == "refit")
+    first = ancestor = individuals[tiny_run.metrics["ancestor"]]
+    while first["inherited"]:
+        first = individuals[first["parents"][0]]
+    assert first["place"][1] == 0
+    assert refitted["recipe"]["learning_rate"] == pytest.approx(
+        first["recipe"]["learning_rate"] * tiny_run.settings.refit_rate
+    )
+    assert {**refitted["genes"], "learning_rate": 0} == {**ancestor["genes"], "learning_rate": 0}
+    trained, model = TrainedModel.load(tiny_run.folder)
+    folder = LabelledFolder.open(tiny_run.data)
+    files = read_roles(tiny_run.folder / ROLES_FILE)["soup"]
+    images = np.stack([trained.preprocess(read_image(folder.path / file)) for file in files])
+    targets = np.array([folder.labels.index(file.split("/")[0]) for file in files])
+    logits = predict_logits(model, images, torch.device("cpu"))
+    assert trained.temperature == pytest.approx(fit_temperature(logits, targets), rel=1e-3)
 
 
 def test_a_finished_run_is_returned_as_it_is_when_resumed(tiny_run: Any) -> None:
