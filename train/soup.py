@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gensoup.export.graph import standardise, to_planes
+from gensoup.train.images import Frames
 
 Weights = Mapping[str, Tensor]
 BATCH_NORM_BATCH = 64
@@ -39,7 +39,7 @@ def average(weights: Sequence[Weights], shares: Sequence[float]) -> dict[str, Te
     return mean
 
 
-def reestimate_batch_norm(model: nn.Module, images: NDArray[np.uint8], device: torch.device) -> int:
+def reestimate_batch_norm(model: nn.Module, images: Frames, device: torch.device) -> int:
     """Estimate batch-norm statistics again on clean training images (uint8 BGR [N, H, W, 3]), as an average fits none.
 
     At most BATCH_NORM_IMAGES, evenly spread. Returns how many images passed; 0 where there is no batch norm.

@@ -39,7 +39,9 @@ def train_command(
         str | None,
         typer.Option(help="Deploy size in pixels; of several (160,192,224) each network gets the largest it fits at."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed and device profile give the same run.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed, profile and threads give the same run; on a CPU bit for bit.")
+    ] = None,
     architectures: Annotated[
         str | None,
         typer.Option(
