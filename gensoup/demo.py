@@ -163,7 +163,8 @@ def _make_room(settings: Any, out: Path, console: Any) -> bool:
     """Whether ``out`` holds a run of these very settings, to go on with; another run is moved aside, never removed."""
     from gensoup.bench.dataset import LabelledFolder
     from gensoup.runtime.errors import GenSoupError
-    from gensoup.train.settings import CONFIG_FILE, Settings
+    from gensoup.train.run_folder import CONFIG_FILE
+    from gensoup.train.settings import Settings
 
     if not (out / CONFIG_FILE).exists():
         return False

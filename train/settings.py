@@ -53,6 +53,8 @@ class Settings:
     rate, 0 leaves it out; refit_average: take the average over its last steps.
 
     threads: CPU threads of the training; part of the run, since rounding depends on it.
+
+    data and weights_dir are kept as absolute paths, so that a run can be resumed and reported from any folder.
     """
 
     data: str
@@ -104,6 +106,9 @@ class Settings:
     threads: int = 1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", str(Path(self.data).resolve()))
+        if self.weights_dir is not None:
+            object.__setattr__(self, "weights_dir", str(Path(self.weights_dir).resolve()))
         object.__setattr__(self, "scales", {**DEFAULT_SCALES, **self.scales})
         validate(self)
 

@@ -105,7 +105,8 @@ def train_command(
         from gensoup.train.remarks import remarks
         from gensoup.train.report import REPORT_FILE, write_report
         from gensoup.train.run import METRICS_FILE, train_run
-        from gensoup.train.settings import CONFIG_FILE, Settings
+        from gensoup.train.run_folder import CONFIG_FILE
+        from gensoup.train.settings import Settings
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or "torch", "train") from error
 
@@ -139,6 +140,8 @@ def train_command(
         raise UsageError("--device-profile: give --min-fps or --max-latency-ms too, what the device must hold")
     for line in remarks(settings):
         Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if settings.weights_dir is not None and not Path(settings.weights_dir).is_dir():
+        raise UsageError(f"--weights-dir {settings.weights_dir}: no such folder; name where the weights are")
     try:
         with stage_bars() as progress:
             if ablate is not None:
