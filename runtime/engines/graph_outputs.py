@@ -23,9 +23,7 @@ _Field = tuple[int, memoryview, memoryview]
 
 def output_names(model: bytes) -> tuple[str, ...]:
     """The names of a model's outputs, in order. Raises ValueError for bytes that are no ONNX model."""
-    return tuple(
-        _name(value, _VALUE_NAME) for number, value, _ in _fields(_graph(model)) if number == _GRAPH_OUTPUT
-    )
+    return tuple(_name(value, _VALUE_NAME) for number, value, _ in _fields(_graph(model)) if number == _GRAPH_OUTPUT)
 
 
 def keep_outputs(model: bytes, names: Sequence[str]) -> bytes:
