@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gensoup.export.inspect_cli import show_bundle
+from gensoup.runtime.signature_cli import RequireSignature, ask_passphrase
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -14,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def export_command(
-    run: Annotated[Path, typer.Argument(help="Run folder of a finished training.")],
-    out: Annotated[Path, typer.Option(help="The bundle to write, NAME.gensoup.")],
+    run: Annotated[Path | None, typer.Argument(help="Run folder of a finished training.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="The bundle to write, NAME.gensoup.", show_default=False)] = None,
     data: Annotated[
         Path | None, typer.Option(help="The dataset folder, where it is no more where the run was trained.")
     ] = None,
@@ -25,13 +28,37 @@ def export_command(
     parity_report: Annotated[
         Path | None, typer.Option(help="Write parity with the worst frames shown to this HTML file.")
     ] = None,
-    json: Annotated[Path | None, typer.Option("--json", help="Write parity in full to this file.")] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write parity, or what --inspect shows, in full to this file.")
+    ] = None,
+    sign: Annotated[Path | None, typer.Option(metavar="KEY", help="Sign the bundle with this private key.")] = None,
+    inspect: Annotated[
+        Path | None, typer.Option(metavar="BUNDLE", help="Show what is in a bundle, and export nothing.")
+    ] = None,
+    require_signature: RequireSignature = None,
 ) -> None:
     """Export a run as one .gensoup bundle, once it is proven equal to the trained network."""
     from rich.console import Console
 
+    from gensoup.runtime.bundle import sign_bundle
     from gensoup.runtime.console import stage_bars
-    from gensoup.runtime.errors import MissingDependencyError
+    from gensoup.runtime.errors import MissingDependencyError, UsageError
+    from gensoup.runtime.signature import SigningKey
+
+    if inspect is not None:
+        if run is not None or out is not None or sign is not None:
+            raise UsageError("--inspect: shows a bundle and takes no RUN, --out or --sign beside it")
+        show_bundle(inspect, json, require_signature)
+        return
+    if run is None or out is None:
+        raise UsageError("export needs a RUN folder and --out NAME.gensoup, or --inspect NAME.gensoup")
+    if require_signature is not None:
+        raise UsageError(
+            "--require-signature: of a bundle that is opened, with --inspect; a new one is signed by --sign"
+        )
+    key = (
+        None if sign is None else SigningKey.load(sign, ask_passphrase)
+    )  # before all the work, should it be the wrong one
 
     try:
         from gensoup.export.exporter import export_run
@@ -49,10 +76,13 @@ def export_command(
             parity_json=json,
             parity_page=parity_report,
         )
+    if key is not None:
+        sign_bundle(out, key, out)
     console = Console()
     _show(console, exported.report)
     console.print(
-        f"{exported.path}: {exported.size_bytes / 1e6:.1f} MB, sha256 {exported.sha256[:16]}…",
+        f"{exported.path}: {exported.size_bytes / 1e6:.1f} MB, sha256 {exported.sha256[:16]}…"
+        + ("" if key is None else f", signed by {key.public.name}"),
         markup=False,
         highlight=False,
         soft_wrap=True,
