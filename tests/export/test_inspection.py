@@ -10,7 +10,7 @@ import zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import pytest
@@ -25,8 +25,6 @@ from gensoup.runtime.seal import Signature, seal, unseal
 from gensoup.runtime.signature import SigningKey, create_key, public_path
 
 if TYPE_CHECKING:
-    from conftest import TinyRun
-
     from gensoup.export.exporter import Exported
 
 
@@ -152,7 +150,7 @@ def test_mistakes_are_one_line(tiny_bundle: Path, tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_export_signs(tiny_run: TinyRun, exported: Exported, tmp_path: Path) -> None:
+def test_export_signs(tiny_run: Any, exported: Exported, tmp_path: Path) -> None:
     key, out = tmp_path / "a.key", tmp_path / "b.gensoup"
     name = create_key(key).name
     assert f"signed by {name}" in " ".join(run("export", tiny_run.folder, "--out", out, "--sign", key).split())
