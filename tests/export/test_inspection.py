@@ -138,10 +138,11 @@ main(["export", "--inspect", sys.argv[1]])
 
 def test_mistakes_are_one_line(tiny_bundle: Path, tmp_path: Path) -> None:
     for arguments, words in (
-        (["export"], "needs a RUN folder"),
-        (["export", tmp_path], "needs a RUN folder"),
-        (["export", tmp_path, "--inspect", tiny_bundle], "takes no RUN"),
-        (["export", "--out", "b.gensoup", "--inspect", tiny_bundle], "takes no RUN"),
+        (["export", tmp_path, "--inspect", tiny_bundle], "takes no run folder"),
+        (["export", "--out", "b.gensoup", "--inspect", tiny_bundle], "takes no --out"),
+        (["export", "--sign", "k", "--inspect", tiny_bundle], "takes no --sign"),
+        (["export", "--probe-kit", "k", "--inspect", tiny_bundle], "takes no --probe-kit"),
+        (["export", "--probe-kit", "k", "--size", "96", "--sign", "k"], "takes no --sign"),
         (["export", tmp_path, "--out", "b.gensoup", "--require-signature", "k"], "--inspect"),
         (["export", tmp_path, "--out", "b.gensoup", "--sign", tmp_path / "gone.key"], "gone.key: cannot be read"),
     ):
