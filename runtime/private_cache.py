@@ -1,7 +1,7 @@
 """Files that this user alone may have written: what is read from here is loaded as code or believed unmeasured.
 
-They lie under ``$XDG_CACHE_HOME/gensoup`` (``~/.cache/gensoup``), in folders of mode 0700. A folder or file that belongs
-to another user, is a link, or can be written by others is never read.
+They lie under ``$XDG_CACHE_HOME/gensoup`` (``~/.cache/gensoup``), in folders of mode 0700. A folder or file that
+belongs to another user, is a link, or can be written by others is never read.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ def read_owned(path: Path) -> bytes | None:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError:
         return None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or not _is_ours(status):
+        os.close(descriptor)
+        return None
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or not _is_ours(status):
-            return None
         try:
             return file.read()
         except OSError:
