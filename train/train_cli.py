@@ -100,7 +100,7 @@ def train_command(
         from gensoup.train.ablation import ablate as run_ablation
         from gensoup.train.genes import ASTROCYTE_SCALE
         from gensoup.train.presets import compose, recompose
-        from gensoup.train.report import write_report
+        from gensoup.train.report import REPORT_FILE, write_report
         from gensoup.train.run import METRICS_FILE, train_run
         from gensoup.train.settings import CONFIG_FILE, Settings
     except ModuleNotFoundError as error:
@@ -140,7 +140,10 @@ def train_command(
                 result = run_ablation(settings, out, resume=resume, profile=device_profile, progress=progress)
                 if json is not None:
                     write_atomic(json, (out / ABLATION_FILE).read_text(encoding="utf-8"))
-                Console().print(_ablation_table(result))
+                console = Console()
+                console.print(_ablation_table(result))
+                for name in ARMS:
+                    console.print(f"report: {out / name / REPORT_FILE}", markup=False, highlight=False, soft_wrap=True)
                 return
             metrics = train_run(settings, out, resume=resume, profile=device_profile, progress=progress)
         report = write_report(out)
