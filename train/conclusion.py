@@ -32,7 +32,12 @@ HELD_OUT = ("search", "soup", "test")
 
 
 def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> dict[str, Any]:
-    """Fit the temperature on ``search``, refit, open ``test``, write the model and the predictions."""
+    """Fit the temperature on ``search``, refit, open ``test``, write the model and the predictions.
+
+    ``images_trained`` is what the outcome took: every individual once, as the ledger has it, and all that passed beside
+    them, in soups and in scoring them; so it is the same for a run that was cut off and resumed, and what a cut made
+    to be done twice is not in it. The sealed test stands apart.
+    """
     settings, ancestor, model, device = trainer.settings, finished.ancestor, finished.model, torch.device("cpu")
     candidate = trainer.admission.candidate(ancestor.recipe["architecture"])
 
@@ -44,10 +49,14 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
     temperature = fit_temperature(held_out["search"], split.folder.targets[split.roles["search"]])
     if settings.refit_epochs:
         model = refit(trainer, ancestor, model)
+    # What is not in the ledger: soups (those over the limit too) and their scores; done anew where a run is resumed.
+    besides, untested = trainer.meter.spent - trainer.ledger.images_added, trainer.meter.spent
     held_out["test"] = logits("test")
+    tested = trainer.meter.spent - untested
     outputs = {role: probabilities(held_out[role], temperature) for role in HELD_OUT}
     scores = {role: _score(split, role, outputs[role]) for role in HELD_OUT}
     records = trainer.ledger.records()
+    individuals = sum(record.images for record in records)
     metrics: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "labels": list(split.folder.labels),
@@ -75,14 +84,14 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
             "ingredients": list(finished.soup.names),
             "judge": settings.judge,
             "loss": finished.soup.loss,
-            "images": finished.soup.images,
             "steps": [vars(step) for step in finished.soup.steps],
         },
         "individuals": [{"name": record.name, **_plain(record)} for record in records],
         "limit_ms": settings.limit_ms,
         "latency_ms": None if finished.latency is None else _finite(finished.latency),
         "over_the_limit_when_fused": finished.dropped,
-        "images_trained": sum(record.images for record in records) + finished.soup.images,
+        "images_trained": individuals + besides,
+        "images": {"individuals": individuals, "soup": besides, "test": tested},
         "settings": settings.to_dict(),
     }
     write_atomic(out / PREDICTIONS_FILE, _predictions(split, outputs["test"]))

@@ -62,25 +62,16 @@ def fuse(trainer: Trainer, ancestor: Record, progress: StageProgress) -> tuple[S
     size = trainer.admission.candidate(ancestor.recipe["architecture"]).size
     model = build(ancestor.recipe["architecture"], trainer.data.classes).to(trainer.device)
 
-    images = 0
-
-    def losses() -> tuple[float, float]:
-        nonlocal images
-        on_search, on_soup, passes = _losses(trainer, model, size)
-        images += passes
-        return on_search, on_soup
-
     def ingredient(name: str) -> Ingredient:
         weights = ledger.weights(name)
         model.load_state_dict(weights)
-        return Ingredient(name, weights, *losses())
+        return Ingredient(name, weights, *_losses(trainer, model, size))
 
     def fused(members: Sequence[Weights]) -> tuple[Weights, float]:
-        nonlocal images
         model.load_state_dict(average(members, [1 / len(members)] * len(members)))
-        images += trainer.repair(model, size)
+        trainer.repair(model, size)
         state = {key: value.detach().clone() for key, value in model.state_dict().items()}
-        return state, losses()[1]
+        return state, _losses(trainer, model, size)[1]
 
     # What started afresh, at another size, is no relative of what its genes came from.
     names = [ancestor.name] if settings.branch_from == "ancestor" or not settings.branches else []
@@ -100,7 +91,7 @@ def fuse(trainer: Trainer, ancestor: Record, progress: StageProgress) -> tuple[S
         ingredients = [min(ingredients, key=lambda one: (one.search_loss, one.name))]
     soup = greedy_soup(ingredients, fused)
     model.load_state_dict(soup.weights)
-    return replace(soup, images=images), model.cpu().eval()
+    return soup, model.cpu().eval()
 
 
 def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
@@ -183,18 +174,16 @@ def _last_relatives(trainer: Trainer, ancestor: Record) -> list[Record]:
     ]
 
 
-def _losses(trainer: Trainer, model: nn.Module, size: int) -> tuple[float, float, int]:
+def _losses(trainer: Trainer, model: nn.Module, size: int) -> tuple[float, float]:
     """What orders (on ``search``) and what accepts (on ``soup``): likelihood losses, both at the temperature of
-    ``search``, as it is deployed; or Matthews' correlations, negated. And the images that passed."""
+    ``search``, as it is deployed; or Matthews' correlations, negated."""
     search = trainer.fitness(model, size)
-    soup, passes = search, search.images
+    soup = search
     if trainer.settings.roles == "four":
         examples = trainer.data.at("soup", size)
         logits = predict_logits(model, examples.images, trainer.device)
         soup = fitness_of(logits, examples.targets, search.temperature)
-        passes += len(examples)
-    found = (search.nll, soup.nll) if trainer.settings.judge == "likelihood" else (-search.mcc, -soup.mcc)
-    return (*found, passes)
+    return (search.nll, soup.nll) if trainer.settings.judge == "likelihood" else (-search.mcc, -soup.mcc)
 
 
 def _step_reporter(progress: StageProgress, branches: int) -> Callable[[int], Callable[[int, int], None]]:

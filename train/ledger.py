@@ -40,7 +40,8 @@ class Record:
 
     parents: names of those it descends from, none in generation 0. inherited: whose weights it started from.
     size: image size it trained at; it is always scored at the deploy size. mcc: raw, on ``search``. reason: why it
-    failed, None when it is complete. images: passes through the network in training and scoring.
+    failed, None when it is complete. images: passes through a network that it cost,
+    scoring and statistics too.
     """
 
     place: Place
@@ -87,6 +88,7 @@ class Ledger:
         self.run = run
         self._folder = run / FOLDER
         self._path = run / DATABASE
+        self._added: list[Place] = []
         if not run.is_dir():
             raise GenSoupError(f"{self._path}: there is no such run folder")
         if not self._path.exists():
@@ -105,6 +107,11 @@ class Ledger:
     def records(self) -> list[Record]:
         """All individuals, in the order of their places."""
         return sorted(self._records.values(), key=lambda record: record.place)
+
+    @property
+    def images_added(self) -> int:
+        """Images of the individuals that this process has added."""
+        return sum(self._records[place].images for place in self._added)
 
     def add(self, record: Record, weights: dict[str, dict[str, Tensor]]) -> None:
         """Commit an individual. weights: suffix ("" for its own) → state dict, written first."""
@@ -125,6 +132,7 @@ class Ledger:
         except (SQLAlchemyError, OptunaError) as error:
             raise _unwritable(self._path, error) from error
         self._records[record.place] = record
+        self._added.append(record.place)
 
     def weights(self, name: str) -> dict[str, Tensor]:
         """The weights of a finished individual. Raises GenSoupError when they are gone."""

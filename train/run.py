@@ -24,6 +24,7 @@ from gensoup.train.constraint import GIVEN_FILE, PROFILE_FILE, Admission, RunPro
 from gensoup.train.finish import finish
 from gensoup.train.individual import RoleData, Trainer
 from gensoup.train.ledger import Ledger
+from gensoup.train.meter import ImageMeter
 from gensoup.train.run_folder import CACHE, check_out, held
 from gensoup.train.search import evolve
 from gensoup.train.settings import CONFIG_FILE, Settings
@@ -86,10 +87,11 @@ def _train(
             "data_fingerprint": folder.fingerprint(),
             "settings": settings.to_dict(),
         }
-        trainer = Trainer(settings, admission, data, Ledger(out, about))
-        ranked = evolve(trainer, progress)
-        finished = finish(trainer, ranked, run_profile, progress)
-        metrics = conclude(out, split, trainer, finished)
+        with ImageMeter(one.name for one in admission.candidates) as meter:
+            trainer = Trainer(settings, admission, data, Ledger(out, about), meter)
+            ranked = evolve(trainer, progress)
+            finished = finish(trainer, ranked, run_profile, progress)
+            metrics = conclude(out, split, trainer, finished)
         metrics["seconds"] = round(time.monotonic() - started, 1)
         write_atomic(out / METRICS_FILE, json.dumps(metrics, indent=1, ensure_ascii=False))
     finally:

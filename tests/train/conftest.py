@@ -116,12 +116,12 @@ def draw_metrics(
         "soup": {
             "ingredients": ["branch-00-00", "branch-00-02"],
             "judge": "likelihood",
-            "images": 0,
             "loss": 0.58,
             "steps": [{"name": name, "loss": nll, "accepted": taken} for name, nll, taken in steps],
         },
         "individuals": individuals,
         "images_trained": sum(one["images"] for one in individuals),
+        "images": {"individuals": sum(one["images"] for one in individuals), "soup": 0, "test": images},
         "limit_ms": 15.625 if timed else None,
         "settings": {"data": "nowhere", "min_fps": 64.0 if timed else None, "max_macs": 600e6, "refit_epochs": 0.0},
         "latency_ms": {"p50_ms": 3.1, "p95_ms": 4.0, "p99_ms": best["latency_ms"]} if timed else None,
