@@ -14,7 +14,7 @@ from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import GenSoupError
 from gensoup.train.breeding import Plan, branch_genes, torch_seed
 from gensoup.train.constraint import LimitError, RunProfile
-from gensoup.train.failure import check_finite, counted, images_of, reason_of, release_memory
+from gensoup.train.failure import check_finite, reason_of, release_memory
 from gensoup.train.genes import Recipe
 from gensoup.train.individual import AVERAGE_SUFFIX, Trainer
 from gensoup.train.learner import ANNEALED, Course, train
@@ -108,13 +108,13 @@ def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
         started = time.monotonic()
         gentle = replace(recipe, learning_rate=recipe.learning_rate * trainer.settings.refit_rate)
         weights: dict[str, dict[str, Tensor]] = {}
-        reason, images = None, 0
+        reason, passed_before = None, trainer.meter.spent
         try:
-            weights[""], images = _refitted(trainer, gentle, torch_seed(trainer.settings.seed, place), model)
+            weights[""] = _refitted(trainer, gentle, torch_seed(trainer.settings.seed, place), model)
         except GenSoupError:
             raise
         except Exception as error:
-            reason, images = reason_of(error), images_of(error)
+            reason = reason_of(error)
         if reason is not None:
             release_memory()
         record = Record(
@@ -125,7 +125,7 @@ def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
             inherited="soup",
             size=candidate.size,
             macs=candidate.macs,
-            images=images,
+            images=trainer.meter.spent - passed_before,
             seconds=time.monotonic() - started,
             reason=reason,
         )
@@ -135,8 +135,8 @@ def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def _refitted(trainer: Trainer, recipe: Recipe, seed: int, model: nn.Module) -> tuple[dict[str, Tensor], int]:
-    """The weights after a refit, and the images it cost."""
+def _refitted(trainer: Trainer, recipe: Recipe, seed: int, model: nn.Module) -> dict[str, Tensor]:
+    """The weights after a refit."""
     settings, size = trainer.settings, trainer.admission.candidate(recipe.architecture).size
     course = Course(
         epochs=settings.refit_epochs,
@@ -149,11 +149,10 @@ def _refitted(trainer: Trainer, recipe: Recipe, seed: int, model: nn.Module) -> 
     examples = trainer.data.at("refit", size)
     network = build(recipe.architecture, trainer.data.classes).to(trainer.device)
     network.load_state_dict(model.state_dict())
-    images = train(network, examples, recipe, course, trainer.device).images
-    with counted(lambda: images):
-        images += reestimate_batch_norm(network, examples.images, trainer.device)
-        check_finite(network.state_dict())
-    return network.state_dict(), images
+    train(network, examples, recipe, course, trainer.device)
+    reestimate_batch_norm(network, examples.images, trainer.device)
+    check_finite(network.state_dict())
+    return network.state_dict()
 
 
 def _best_of_each_architecture(ranked: list[Record]) -> list[Record]:
