@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +137,9 @@ def _predictions(split: Split, rows: NDArray[np.float64]) -> str:
 
 
 def _plain(record: Record) -> dict[str, Any]:
-    nll = record.nll if np.isfinite(record.nll) else None
-    return vars(replace(record, nll=0.0)) | {"nll": nll}
+    """For JSON, which knows no infinity; a refit has no score, since it saw all that it could be scored on."""
+    values = vars(record) | {"nll": record.nll if np.isfinite(record.nll) else None}
+    return values | {"mcc": None} if record.complete and not record.scored else values
 
 
 def _finite(estimate: LatencyEstimate) -> dict[str, float | None]:

@@ -58,7 +58,7 @@ def write_report(
         metrics=metrics,
         summary=summary,
         limit_ms=limit_ms,
-        individuals=sorted(individuals, key=lambda one: (one["reason"] is not None, -one["mcc"])),
+        individuals=sorted(individuals, key=lambda one: (one["reason"] is not None, -(one["mcc"] or 0))),
         by_name={one["name"]: one for one in individuals},
         choices=categories(individuals),
         numbers=numbers(individuals),

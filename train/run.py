@@ -88,11 +88,11 @@ def _train(
             "settings": settings.to_dict(),
         }
         with ImageMeter(one.name for one in admission.candidates) as meter:
-            trainer = Trainer(settings, admission, data, Ledger(out, about), meter)
+            trainer = Trainer(settings, admission, data, Ledger(out, about, started), meter)
             ranked = evolve(trainer, progress)
             finished = finish(trainer, ranked, run_profile, progress)
             metrics = conclude(out, split, trainer, finished)
-        metrics["seconds"] = round(time.monotonic() - started, 1)
+        metrics["seconds"] = round(trainer.ledger.seconds, 1)
         write_atomic(out / METRICS_FILE, json.dumps(metrics, indent=1, ensure_ascii=False))
     finally:
         shutil.rmtree(out / CACHE, ignore_errors=True)  # patients' images; decoded again when resumed
