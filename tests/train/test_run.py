@@ -274,7 +274,7 @@ def test_a_folder_with_something_in_it_is_left_alone(settings: Settings, whole: 
 
 def test_a_run_that_never_began_leaves_nothing_behind(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(GenSoupError, match="no architecture meets the limits"):
-        train_run(replace(settings, max_macs=1.0), tmp_path / "run", progress=silent)
+        train_run(replace(settings, max_macs=0.5), tmp_path / "run", progress=silent)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -361,7 +361,7 @@ def test_no_infeasible_architecture_is_ever_built_for_training(
     for module in (individual, finish):
         monkeypatch.setattr(module, "train", counted_training)
     names = (LARGE, FAST, "mobilenet_v3_small", "shufflenet_v2_x1_0")
-    timed = replace(settings, architectures=names, min_fps=64.0, max_macs=4e6, generations=2, population=4)
+    timed = replace(settings, architectures=names, min_fps=64.0, max_macs=4.0, generations=2, population=4)
     profile = device(tmp_path / "cart.json", **{LARGE: 1.0, FAST: 9.0, "mobilenet_v3_small": 14.0})
     metrics = train_run(timed, tmp_path / "run", profile=profile, progress=silent)
     reasons = {one["architecture"]: one["reason"] for one in metrics["excluded"]}
