@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from gensoup.train.finish import Finished, refit
 from gensoup.train.individual import Trainer
 from gensoup.train.ledger import Record
 from gensoup.train.scoring import fit_temperature, predict_logits, probabilities
-from gensoup.train.settings import Settings
 from gensoup.train.split import Split
 from gensoup.train.summary import enrich
 from gensoup.train.tensorboard import write_events
@@ -31,9 +30,12 @@ SCHEMA_VERSION = 2
 HELD_OUT = ("search", "soup", "test")
 
 
-def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> dict[str, Any]:
+def conclude(
+    out: Path, split: Split, trainer: Trainer, finished: Finished, fingerprint: str, notes: Sequence[str]
+) -> dict[str, Any]:
     """Fit the temperature on ``search``, refit, open ``test``, write the model and the predictions.
 
+    fingerprint: of the data; notes: on the run, for who reads its result.
     ``images_trained`` is what the outcome took: every individual once, as the ledger has it, and all that passed beside
     them, in soups and in scoring them; so it is the same for a run that was cut off and resumed, and what a cut made
     to be done twice is not in it. The sealed test stands apart.
@@ -68,7 +70,7 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
         "scores": {role: value.to_dict() for role, value in scores.items()},
         "images_in_role": {role: len(chosen) for role, chosen in split.roles.items()},
         "skipped": dict(split.store.skipped),
-        "notes": list(split.notes),
+        "notes": [*split.notes, *notes],
         "admitted": [
             {
                 "architecture": one.name,
@@ -104,7 +106,7 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
         parameters=candidate.parameters,
         data=str(Path(settings.data).resolve()),
         metrics=_summary(scores),
-        provenance={"seed": settings.seed, "data_fingerprint": Settings.load(out)[1], "genes": ancestor.genes},
+        provenance={"seed": settings.seed, "data_fingerprint": fingerprint, "genes": ancestor.genes},
     )
     trained.save(out, model.state_dict())
     write_events(out, records, metrics["scores"])

@@ -138,9 +138,7 @@ class Ledger:
         unscored = TrialState.PRUNED if record.complete else TrialState.FAIL
         values = {"name": record.name, **{key: value for key, value in vars(record).items() if key != "genes"}}
         trial = create_trial(
-            state=TrialState.COMPLETE
-            if record.scored
-            else unscored,
+            state=TrialState.COMPLETE if record.scored else unscored,
             value=record.mcc if record.scored else None,
             params=record.genes,
             # Astrocytes' factors, stepped freely, may lie outside of [0, 1].

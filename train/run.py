@@ -25,6 +25,7 @@ from gensoup.train.finish import finish
 from gensoup.train.individual import RoleData, Trainer
 from gensoup.train.ledger import Ledger
 from gensoup.train.meter import ImageMeter
+from gensoup.train.remarks import remarks, remarks_on_alphabet
 from gensoup.train.run_folder import CACHE, check_out, held
 from gensoup.train.search import evolve
 from gensoup.train.settings import CONFIG_FILE, Settings
@@ -60,8 +61,8 @@ def _train(
     progress: StageProgress,
 ) -> dict[str, Any]:
     """The run itself, in a folder that this process holds. made: whether the folder is this call's own."""
-    new = not (out / CONFIG_FILE).exists()
-    _open_run_folder(settings, out, folder.fingerprint(), resume)
+    new, fingerprint = not (out / CONFIG_FILE).exists(), folder.fingerprint()
+    _open_run_folder(settings, out, fingerprint, resume)
     if (out / METRICS_FILE).exists() and (out / MODEL_FILE).exists():
         return read_metrics(out)
     started = time.monotonic()
@@ -84,14 +85,15 @@ def _train(
         data = RoleData(split.examples, len(folder.labels))
         about = {
             "labels": list(folder.labels),
-            "data_fingerprint": folder.fingerprint(),
+            "data_fingerprint": fingerprint,
             "settings": settings.to_dict(),
         }
+        notes = [*remarks(settings), *remarks_on_alphabet(settings, admission), *run_profile.notes]
         with ImageMeter(one.name for one in admission.candidates) as meter:
             trainer = Trainer(settings, admission, data, Ledger(out, about, started), meter)
             ranked = evolve(trainer, progress)
             finished = finish(trainer, ranked, run_profile, progress)
-            metrics = conclude(out, split, trainer, finished)
+            metrics = conclude(out, split, trainer, finished, fingerprint, notes)
         metrics["seconds"] = round(trainer.ledger.seconds, 1)
         write_atomic(out / METRICS_FILE, json.dumps(metrics, indent=1, ensure_ascii=False))
     finally:
