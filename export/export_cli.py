@@ -53,7 +53,7 @@ def export_command(
     """Export a run as one .gensoup bundle, once it is proven equal to the trained network."""
     from gensoup.runtime.errors import MissingDependencyError, UsageError
 
-    bundle = {
+    bundle: dict[str, object] = {
         "a run folder": run,
         "--out": out,
         "--data": data,
@@ -61,7 +61,7 @@ def export_command(
         "--sign": sign,
         "--parity-report": parity_report,
     }
-    kit = {"--architectures": architectures, "--size": size}
+    kit: dict[str, object] = {"--architectures": architectures, "--size": size}
     if inspect is not None:
         named = {**bundle, **kit, "--probe-kit": probe_kit}
         if foreign := [name for name, value in named.items() if value is not None]:

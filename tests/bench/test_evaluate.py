@@ -177,7 +177,7 @@ def with_thresholds(tiny_bundle: Path, tmp_path: Path) -> Callable[..., Path]:
 
 def test_thresholds_part_the_certain_from_the_rest(with_thresholds: Callable[..., Path], data: Path) -> None:
     # Every answer has a probability over .99; blue is never certain, and so the one wrong answer, blue, is not either.
-    classifier = Classifier.load(with_thresholds(1.0, 0.5, 0.9), 1)
+    classifier = Classifier.load(with_thresholds(1.0, 0.5, 0.9), threads=1)
     evaluation = evaluate(classifier, LabelledFolder.open(data))
     assert evaluation.scores.confusion_matrix.tolist() == [[5, 0, 0], [0, 5, 0], [1, 0, 4]]
     certain = evaluation.certain
