@@ -22,6 +22,7 @@ from quality_workbench import DEVICE, Found, Workbench, admission_of
 import gensoup.train
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.bench.metrics import confusion_matrix, summarise
+from gensoup.export.batch_norm import BATCH_NORM_IMAGES
 from gensoup.runtime.console import StageProgress, stage_bars
 from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.train.breeding import GOOD_LOSS, GOOD_OPTIMIZER, GOOD_RECIPE
@@ -29,7 +30,6 @@ from gensoup.train.constraint import Admission
 from gensoup.train.presets import compose, preset_values
 from gensoup.train.scoring import fitness_of, predict_logits
 from gensoup.train.settings import Settings
-from gensoup.train.soup import BATCH_NORM_IMAGES
 
 ARCHITECTURES = ("squeezenet1_1", "mobilenet_v3_small", "shufflenet_v2_x1_0")
 BATCH_SIZE = 32

@@ -11,13 +11,13 @@ from quality_pool import Pool
 from torch import nn
 
 from gensoup.export.architectures import build
+from gensoup.export.batch_norm import BATCH_NORM_IMAGES
 from gensoup.train.breeding import Plan
 from gensoup.train.constraint import Admission
 from gensoup.train.individual import RoleData, Trainer
 from gensoup.train.ledger import Ledger, Record
 from gensoup.train.optimizers import OPTIMIZERS
 from gensoup.train.settings import Settings
-from gensoup.train.soup import BATCH_NORM_IMAGES
 
 LBFGS_REPEATS = 20  # torch's default: evaluations of one step, at most
 

@@ -49,8 +49,8 @@ METHODS: dict[str, dict[str, Any]] = {
         "kind": "genetic",
         "revision": 3,
         "preset": "gen-soup",
-        # A race of the three networks alone: in trainings of some 200 images, as a second generation leaves them, the race
-        # itself is lost to chance.
+        # A race of the three networks alone: in trainings of some 200 images, as a second generation leaves them, the
+        # race itself is lost to chance.
         "changed": {
             "generations": 1,
             "population": 3,

@@ -3,38 +3,215 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gensoup.export.inspect_cli import show_bundle
+from gensoup.runtime.signature_cli import RequireSignature, ask_passphrase
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gensoup.export.parity_page import ParityReport
+    from gensoup.runtime.signature import SigningKey
+
 
 def export_command(
-    run: Annotated[Path, typer.Argument(help="Run folder of a finished training.")],
-    out: Annotated[Path, typer.Option(help="The bundle to write, NAME.gensoup.")],
+    run: Annotated[Path | None, typer.Argument(help="Run folder of a finished training.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The bundle to write, NAME.gensoup.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="The dataset folder, where it is no more where the run was trained.")
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(help="Comma-separated: fp32, fp16, int8. A bundle always has fp32, its reference and fail-over."),
+    ] = "fp32",
+    target: Annotated[
+        str | None, typer.Option(help="Comma-separated: onnx, openvino. Written beside the bundle, per precision.")
+    ] = None,
+    parity_report: Annotated[
+        Path | None, typer.Option(help="Write parity with the worst frames shown to this HTML file.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write parity, or what --inspect shows, in full to this file.")
+    ] = None,
+    sign: Annotated[Path | None, typer.Option(metavar="KEY", help="Sign the bundle with this private key.")] = None,
+    inspect: Annotated[
+        Path | None, typer.Option(metavar="BUNDLE", help="Show what is in a bundle, and export nothing.")
+    ] = None,
+    require_signature: RequireSignature = None,
+    probe_kit: Annotated[
+        Path | None,
+        typer.Option(help="Write untrained graphs to measure a device with into this folder, or go on there."),
+    ] = None,
+    architectures: Annotated[
+        str | None, typer.Option(help="With --probe-kit: comma-separated torchvision classifiers; default: all eleven.")
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="With --probe-kit: comma-separated pixels (96,128,224).")] = None,
 ) -> None:
     """Export a run as one .gensoup bundle, once it is proven equal to the trained network."""
+    from gensoup.runtime.errors import MissingDependencyError, UsageError
+
+    bundle: dict[str, object] = {
+        "a run folder": run,
+        "--out": out,
+        "--data": data,
+        "--target": target,
+        "--sign": sign,
+        "--parity-report": parity_report,
+    }
+    kit: dict[str, object] = {"--architectures": architectures, "--size": size}
+    if inspect is not None:
+        named = {**bundle, **kit, "--probe-kit": probe_kit}
+        if foreign := [name for name, value in named.items() if value is not None]:
+            raise UsageError(f"--inspect: shows a bundle and takes no {foreign[0].removeprefix('a ')}; leave it out")
+        show_bundle(inspect, json, require_signature)
+        return
+    if require_signature is not None:
+        raise UsageError("--require-signature: belongs to --inspect here; a new bundle is signed with --sign KEY")
+    _check_options(probe_kit, bundle={**bundle, "--json": json}, kit=kit)
+    try:
+        if probe_kit is not None:
+            _probe_kit(probe_kit, architectures, size, precision)
+        elif run is not None and out is not None:
+            _bundle(run, out, data, precision, target, parity_report, json, _signing_key(sign))
+    except ModuleNotFoundError as error:
+        package = error.name or "torch"
+        raise MissingDependencyError(package, "cpu" if package == "onnxruntime" else "train") from error
+
+
+def _check_options(probe_kit: Path | None, bundle: dict[str, object], kit: dict[str, object]) -> None:
+    """Raise UsageError for options of the other use of the command, or when a needed one is missing."""
+    from gensoup.runtime.errors import UsageError
+
+    if probe_kit is not None:
+        if foreign := [name for name, value in bundle.items() if value is not None]:
+            raise UsageError(
+                f"--probe-kit: writes untrained graphs and takes no {foreign[0].removeprefix('a ')}; leave it out"
+            )
+        if kit["--size"] is None:
+            raise UsageError("--probe-kit: needs --size, the deploy sizes to measure, such as 96,128,224")
+        return
+    if foreign := [name for name, value in kit.items() if value is not None]:
+        raise UsageError(f"{foreign[0]}: belongs to --probe-kit; a run's network and size are settled")
+    for name in ("a run folder", "--out"):
+        if bundle[name] is None:
+            raise UsageError(f"gensoup export needs {name}: gensoup export RUN --out NAME.gensoup")
+
+
+def _signing_key(path: Path | None) -> SigningKey | None:
+    """Read before the work begins: a wrong key or passphrase must not turn up at its end."""
+    from gensoup.runtime.signature import SigningKey
+
+    return None if path is None else SigningKey.load(path, ask_passphrase)
+
+
+def _bundle(
+    run: Path,
+    out: Path,
+    data: Path | None,
+    precision: str,
+    target: str | None,
+    parity_report: Path | None,
+    json: Path | None,
+    key: SigningKey | None,
+) -> None:
     from rich.console import Console
 
+    from gensoup.export.exporter import export_run
+    from gensoup.runtime.bundle import sign_bundle
     from gensoup.runtime.console import stage_bars
-    from gensoup.runtime.errors import MissingDependencyError
-
-    try:
-        from gensoup.export.exporter import export_run
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(error.name or "torch", "train") from error
 
     with stage_bars() as progress:
-        exported = export_run(run, out, data, progress)
-    parity = exported.parity
-    Console().print(
-        f"{exported.path}: {exported.size_bytes / 1e6:.1f} MB, sha256 {exported.sha256[:16]}…\n"
-        f"parity on {parity.frames} validation images: {parity.engine} against {parity.reference}, probabilities apart "
-        f"by at most {parity.largest_difference:.1e} (tolerance {parity.tolerance:.0e}), labels agree on "
-        f"{parity.label_agreement:.1%}",
+        exported = export_run(
+            run,
+            out,
+            data,
+            progress,
+            precisions=precision.split(","),
+            targets=(target or "").split(","),
+            parity_json=json,
+            parity_page=parity_report,
+        )
+    if key is not None:
+        sign_bundle(out, key, out)
+    console = Console()
+    _show(console, exported.report)
+    for path in exported.target_files:
+        console.print(f"{path}: {path.stat().st_size / 1e6:.1f} MB", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"{exported.path}: {exported.size_bytes / 1e6:.1f} MB, sha256 {exported.sha256[:16]}…"
+        + ("" if key is None else f", signed by {key.public.name}"),
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _probe_kit(path: Path, architectures: str | None, size: str | None, precision: str) -> None:
+    from rich.console import Console
+
+    from gensoup.export.architectures import ARCHITECTURES
+    from gensoup.export.precisions import parse_precisions
+    from gensoup.export.probe_kit import write_probe_kit
+    from gensoup.runtime.console import stage_bars
+    from gensoup.runtime.errors import UsageError
+
+    try:
+        sizes = [int(text) for text in (size or "").split(",")]
+    except ValueError as error:
+        raise UsageError(f"--size {size}: must be whole numbers of pixels, such as 96,128,224") from error
+    names = ARCHITECTURES if architectures is None else [name.strip() for name in architectures.split(",")]
+    with stage_bars() as progress:
+        kit = write_probe_kit(path, names, sizes, parse_precisions(precision.split(","), always=""), progress)
+    total = sum((path / graph.file).stat().st_size for graph in kit.graphs)
+    Console().print(
+        f"{path}: {len(kit.graphs)} graphs, {total / 1e6:.1f} MB; untrained, to measure a device with",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _show(console: Console, report: ParityReport) -> None:
+    """A row an engine and precision; then what was built of what was asked for."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    first = report.compared[0].parity
+    console.print(f"parity with {first.reference} on {first.frames} validation images", markup=False, highlight=False)
+    table = Table(box=SIMPLE)
+    for heading in (
+        "",
+        "engine",
+        "apart:\nlargest,\nmean",
+        "labels\nagree",
+        f"MCC on soup ({first.soup_frames}):\ntrained,\nengine",
+    ):
+        table.add_column(heading, overflow="fold")
+    table.add_column("loss\n(95%)", justify="right")
+    for parity in (one.parity for one in report.compared):
+        before = _interval(parity.soup_mcc_reference, parity.soup_mcc_reference_interval)
+        after = _interval(parity.soup_mcc_engine, parity.soup_mcc_engine_interval)
+        table.add_row(
+            parity.precision,
+            parity.engine,
+            f"{parity.largest_difference:.1e}\n{parity.mean_difference:.1e}",
+            f"{parity.label_agreement:.1%}",
+            f"{before}\n{after}",
+            f"{parity.mcc_loss_upper:+.4f}",
+        )
+    console.print(table)
+    for precision, built in report.built.items():
+        layers = ", ".join(f"{count} {kind}" for kind, count in built["built"].items())
+        kept = built.get("kept_in_fp32")
+        console.print(
+            f"{precision}: built with layers of {layers}" + (f"; left in fp32: {', '.join(kept)}" if kept else ""),
+            markup=False,
+            highlight=False,
+        )
+
+
+def _interval(value: float, interval: tuple[float, float] | None) -> str:
+    return f"{value:.3f}" + ("" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]")

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gensoup.runtime.engine_options import EngineName, EnginesDir, PrecisionName, Threads
+from gensoup.runtime.signature_cli import RequireSignature
+
 if TYPE_CHECKING:
     from gensoup.runtime.serve import ServeSummary
 
@@ -25,9 +28,11 @@ def run_command(
     frames: Annotated[int | None, typer.Option(metavar="N", help="Stop after N frames.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write one line of JSON per frame.")] = None,
     video: Annotated[Path | None, typer.Option(help="Write an annotated video, .avi or .mp4.")] = None,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="CPU threads of the engine; default: half of the cores.")
-    ] = None,
+    engine: EngineName = "auto",
+    precision: PrecisionName = None,
+    engines_dir: EnginesDir = None,
+    threads: Threads = None,
+    require_signature: RequireSignature = None,
 ) -> None:
     """Classify live or recorded frames with a bundle."""
     from typing import get_args
@@ -36,6 +41,7 @@ def run_command(
     from rich.progress import Progress
 
     from gensoup.runtime.classifier import Classifier
+    from gensoup.runtime.console import stage_bars
     from gensoup.runtime.errors import EngineError, UsageError
     from gensoup.runtime.serve import serve
     from gensoup.runtime.sources import open_source
@@ -44,7 +50,8 @@ def run_command(
     if mode not in get_args(Mode):
         raise UsageError(f"--mode '{mode}': must be one of {', '.join(get_args(Mode))}")
     opened = open_source(source)
-    classifier = Classifier.load(bundle, threads)
+    with stage_bars() as report:
+        classifier = Classifier.load(bundle, engine, precision, threads, require_signature, engines_dir, report)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("frames", total=None)
         summary = serve(

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gensoup.bench.metrics import Scores, score
+from gensoup.bench.dataset import GROUPS_FILE
+from gensoup.bench.metrics import Scores, confusion_matrix, score, summarise
 from gensoup.bench.probe import LatencyEstimate
+from gensoup.bench.thresholds import certain, choose_thresholds
 from gensoup.export.trained import TrainedModel
 from gensoup.runtime.files import write_atomic
 from gensoup.train.finish import Finished, refit_and_calibrate
@@ -51,6 +53,8 @@ def conclude(
     tested = trainer.meter.spent - untested
     outputs = {role: probabilities(held_out[role], temperature) for role in HELD_OUT}
     scores = {role: _score(split, role, outputs[role]) for role in HELD_OUT}
+    calibrated = split.folder.targets[split.roles[final.role]]
+    thresholds = tuple(map(float, choose_thresholds(calibrated, outputs[final.role])))
     records = trainer.ledger.records()
     individuals = sum(record.images for record in records)
     metrics: dict[str, Any] = {
@@ -61,8 +65,14 @@ def conclude(
         "parameters": candidate.parameters,
         "size": candidate.size,
         "temperature": temperature,
+        "calibrated_on": final.role,
+        "thresholds": dict(zip(split.folder.labels, thresholds, strict=True)),
         "scores": {role: value.to_dict() for role, value in scores.items()},
         "images_in_role": {role: len(chosen) for role, chosen in split.roles.items()},
+        "groups_in_role": {
+            role: len({split.groups[index] for index in chosen}) for role, chosen in split.roles.items()
+        },
+        "grouped_by": GROUPS_FILE if split.folder.groups is not None else "near-duplicates",
         "skipped": dict(split.store.skipped),
         "notes": [*split.notes, *notes],
         "admitted": [
@@ -99,7 +109,8 @@ def conclude(
         macs=candidate.macs,
         parameters=candidate.parameters,
         data=str(Path(settings.data).resolve()),
-        metrics=_summary(scores),
+        thresholds=thresholds,
+        metrics={**_summary(scores), "certain": _certain(split, outputs["test"], thresholds)},
         provenance={"seed": settings.seed, "data_fingerprint": fingerprint, "genes": ancestor.genes},
     )
     trained.save(out, model.state_dict())
@@ -119,6 +130,17 @@ def _summary(scores: Mapping[str, Scores]) -> dict[str, Any]:
     test = scores["test"].to_dict()
     kept = {name: value for name, value in test.items() if name not in ("per_class", "confusion_matrix")}
     return {**kept, "role": "test", "search_mcc": scores["search"].to_dict()["mcc"]}
+
+
+def _certain(split: Split, rows: NDArray[np.float64], thresholds: Sequence[float]) -> dict[str, float | None]:
+    """What the thresholds make of the test: the share of images that are called with certainty, and how they fare."""
+    kept = certain(rows, np.array(thresholds))
+    truth = split.folder.targets[split.roles["test"]][kept]
+    values = summarise(confusion_matrix(truth, rows[kept].argmax(1), rows.shape[1]))
+    return {
+        "coverage": float(kept.mean()),
+        **{name: values[name] if len(truth) else None for name in ("accuracy", "mcc")},
+    }
 
 
 def _predictions(split: Split, rows: NDArray[np.float64]) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gensoup.bench.probe import LatencyEstimate
 from gensoup.export.architectures import build
+from gensoup.export.batch_norm import reestimate_batch_norm
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import GenSoupError
 from gensoup.train.breeding import Plan, branch_genes, torch_seed
@@ -22,7 +23,7 @@ from gensoup.train.individual import AVERAGE_SUFFIX, Trainer
 from gensoup.train.learner import ANNEALED, Course, train
 from gensoup.train.ledger import Record
 from gensoup.train.scoring import fit_temperature, fitness_of, predict_logits
-from gensoup.train.soup import Ingredient, Soup, Weights, average, greedy_soup, reestimate_batch_norm
+from gensoup.train.soup import Ingredient, Soup, Weights, average, greedy_soup
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,12 @@ def fuse(trainer: Trainer, ancestor: Record, progress: StageProgress) -> tuple[S
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The final network with the temperature of its probabilities. logits: on ``search``, of the network that had not
-    trained on it, and on ``soup``, of the final one."""
+    """The final network with the temperature of its probabilities. role: of the images it was fitted on. logits: on
+    ``search``, of the network that had not trained on it, and on ``soup``, of the final one."""
 
     model: nn.Module
     temperature: float
+    role: str
     logits: Mapping[str, NDArray[np.float32]]
 
 
@@ -129,7 +131,7 @@ def refit_and_calibrate(trainer: Trainer, ancestor: Record, model: nn.Module) ->
         logits["soup"] = predict("soup")
     role = "soup" if refitted and apart else "search"
     temperature = fit_temperature(logits[role], trainer.data.at(role, size).targets)
-    return Calibrated(model.cpu().eval(), temperature, logits)
+    return Calibrated(model.cpu().eval(), temperature, role, logits)
 
 
 def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
