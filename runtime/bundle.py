@@ -41,6 +41,8 @@ class Manifest:
         ``tolerance`` (largest accepted difference of a probability) and what was reached.
     metrics: name → value, with ``intervals`` (name → [low, high], 95%).
     provenance: data fingerprint, seed, versions, genes.
+    saliency: ``available``; if so ``size`` of the map, its range per class, ``floor`` and ``top``, and the number of
+        ``frames`` it was fixed on; else the ``reason``. Empty in bundles from before there were maps.
     members: file → SHA-256; filled in by :func:`write_bundle`.
     """
 
@@ -52,6 +54,7 @@ class Manifest:
     precisions: Mapping[str, Mapping[str, Any]]
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    saliency: Mapping[str, Any] = field(default_factory=dict)
     members: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -85,6 +88,8 @@ class Manifest:
             manifest.tolerance()
             if not isinstance(manifest.members, Mapping):
                 raise ValueError("members must map files to digests")
+            if not isinstance(manifest.saliency, Mapping):
+                raise ValueError("saliency must say whether it is available")
             return manifest
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BundleError(f"malformed manifest ({error})") from error

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gensoup.runtime.bundle import Bundle, Manifest, read_bundle
 from gensoup.runtime.engines import Engine, load_engine
-from gensoup.runtime.errors import BundleError, EngineError
+from gensoup.runtime.errors import BundleError, EngineError, UsageError
 from gensoup.runtime.preprocess import Preprocess
 
 
@@ -21,6 +21,7 @@ class Prediction:
 
     probabilities: float32 [K], in the order of the bundle's labels.
     preprocess_ms, engine_ms: the two stages; latency_ms: their sum.
+    saliency: float32 [h, w] in [0, 1], where in the network's input the label's evidence lies; None unless asked for.
     """
 
     label: str
@@ -29,11 +30,26 @@ class Prediction:
     probabilities: NDArray[np.float32]
     preprocess_ms: float
     engine_ms: float
+    saliency: NDArray[np.float32] | None = None
 
     @property
     def latency_ms(self) -> float:
         """Milliseconds from the call to the result."""
         return self.preprocess_ms + self.engine_ms
+
+
+class Explaining:
+    """A classifier that always tells where the evidence lies, for a stream."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        """Raises UsageError where the bundle has no saliency."""
+        classifier.check_saliency()
+        self.engine = classifier.engine
+        self._classifier = classifier
+
+    def __call__(self, frame: NDArray[np.uint8]) -> Prediction:
+        """Classify a BGR uint8 frame [height, width, 3] of any size."""
+        return self._classifier(frame, saliency=True)
 
 
 class Classifier:
@@ -65,15 +81,19 @@ class Classifier:
         check_golden(bundle, classifier)
         return classifier
 
-    def __call__(self, frame: NDArray[np.uint8]) -> Prediction:
-        """Classify a BGR uint8 frame [height, width, 3] of any size.
+    def __call__(self, frame: NDArray[np.uint8], saliency: bool = False) -> Prediction:
+        """Classify a BGR uint8 frame [height, width, 3] of any size; ``saliency``: also tell where its evidence lies.
 
-        Raises DataError for anything else, EngineError when the engine fails.
+        Raises DataError for anything else, EngineError when the engine fails or the bundle has no saliency.
         """
         started = time.perf_counter()
         network_input = self.preprocess(frame)
         prepared = time.perf_counter()
-        probabilities = self.engine.infer(network_input)
+        shown = None
+        if saliency:
+            probabilities, shown = self.engine.explain(network_input)
+        else:
+            probabilities = self.engine.infer(network_input)
         done = time.perf_counter()
         index = int(np.argmax(probabilities))
         return Prediction(
@@ -83,7 +103,15 @@ class Classifier:
             probabilities=probabilities,
             preprocess_ms=(prepared - started) * 1e3,
             engine_ms=(done - prepared) * 1e3,
+            saliency=shown,
         )
+
+    def check_saliency(self) -> None:
+        """Raise UsageError, with the reason, where the bundle has no saliency."""
+        stated = self.manifest.saliency if self.manifest is not None else {}
+        if not stated.get("available"):
+            reason = stated.get("reason", "it was exported before there was one: export the run again")
+            raise UsageError(f"--saliency: the bundle has no saliency map ({reason})")
 
 
 def check_golden(bundle: Bundle, classifier: Classifier) -> None:

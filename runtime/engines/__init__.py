@@ -20,6 +20,13 @@ class Engine(Protocol):
         """
         ...
 
+    def explain(self, frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Probabilities [K] and the saliency map [h, w] of one frame.
+
+        Raises EngineError when the engine fails, or when the graph has no saliency.
+        """
+        ...
+
 
 def load_engine(model: bytes, threads: int | None = None) -> Engine:
     """The engine for an ONNX ``model`` on this machine, with ``threads`` cores (None: the engine's default).

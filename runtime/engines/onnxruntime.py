@@ -40,13 +40,25 @@ class OnnxRuntimeEngine:
         if inputs != ["frame"] or "probabilities" not in outputs:
             raise EngineError(f"the model has inputs {inputs} and outputs {outputs}, not 'frame' and 'probabilities'")
 
+        self._has_saliency = "saliency" in outputs
+
     def infer(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See :class:`gensoup.runtime.engines.Engine`."""
+        return self._run(["probabilities"], frame)[0]
+
+    def explain(self, frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See :class:`gensoup.runtime.engines.Engine`."""
+        if not self._has_saliency:
+            raise EngineError(f"{self.name}: the graph has no saliency output")
+        probabilities, saliency = self._run(["probabilities", "saliency"], frame)
+        return probabilities, saliency
+
+    def _run(self, outputs: list[str], frame: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         try:
-            (probabilities,) = self._session.run(["probabilities"], {"frame": frame[None]})
+            answers = self._session.run(outputs, {"frame": frame[None]})
         except Exception as error:
             raise EngineError(f"onnxruntime failed on a frame ({_first_line(error)})") from error
-        return np.asarray(probabilities[0], np.float32)
+        return [np.asarray(answer[0], np.float32) for answer in answers]
 
 
 def _first_line(error: Exception) -> str:
