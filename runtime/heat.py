@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +11,14 @@ Box = tuple[float, float, float, float]
 
 # Cividis (Nuñez et al., 2018) is read alike with and without colour blindness, and bright where the evidence is strong.
 _COLORS = cv2.COLORMAP_CIVIDIS
-_STRONGEST = 0.6  # share of the colour in the picture where the map is 1: what lies beneath stays visible
-_OUTLINES = (0.5,)  # drawn as lines too, since mucosa can be as yellow as the map
+_STRONGEST = 0.7  # share of the colour in the picture where the map is 1: what lies beneath stays visible
+_OUTLINE = 0.5  # drawn as a line too, since mucosa can be as yellow as the map
 
 
 def spread(saliency: NDArray[np.float32], box: Box, height: int, width: int) -> NDArray[np.float32]:
     """The map [h, w] at the size of a frame: float32 [height, width] in [0, 1], zero outside of ``box``.
 
-    box: left, top, right, bottom in the frame's pixels, :meth:`gensoup.runtime.preprocess.Preprocess.view` of the frame;
+    box: left, top, right, bottom in the frame's pixels, as :meth:`gensoup.runtime.preprocess.Preprocess.view` gives it;
         it may reach over the frame's edges. Between the centres of the map's cells values are interpolated.
     """
     left, top, right, bottom = (round(edge) for edge in box)
@@ -35,7 +33,7 @@ def spread(saliency: NDArray[np.float32], box: Box, height: int, width: int) -> 
 def draw_heat(frame: Frame, saliency: NDArray[np.float32], box: Box) -> Frame:
     """A copy of the BGR uint8 frame [height, width, 3] with the map over it: the stronger, the brighter and denser.
 
-    Where the map is 0 the frame stays as it is. Arguments as for :func:`spread`.
+    Where the map is 0 the frame stays as it is; a line runs where it is .5. Arguments as for :func:`spread`.
     """
     height, width = frame.shape[:2]
     heat = spread(saliency, box, height, width)
@@ -43,9 +41,7 @@ def draw_heat(frame: Frame, saliency: NDArray[np.float32], box: Box) -> Frame:
     share = heat * _STRONGEST
     out = np.asarray(cv2.blendLinear(np.ascontiguousarray(frame), colors, 1 - share, share), np.uint8)
     stroke = max(1, round(height / 360))
-    for level in _OUTLINES:
-        lines, _ = cv2.findContours((heat >= level).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
-        cv2.drawContours(out, lines, -1, (0, 0, 0), 3 * stroke, cv2.LINE_AA)
-        cv2.drawContours(out, lines, -1, (255, 255, 255), stroke, cv2.LINE_AA)
-    out[heat == 0] = frame[heat == 0]
+    lines, _ = cv2.findContours((heat >= _OUTLINE).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    cv2.drawContours(out, lines, -1, (0, 0, 0), 3 * stroke, cv2.LINE_AA)
+    cv2.drawContours(out, lines, -1, (255, 255, 255), stroke, cv2.LINE_AA)
     return out
