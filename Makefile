@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 # Test files are shared out to so many processes, each with one thread.
 WORKERS ?= 2
+# What the tests need: every engine that runs or builds without a GPU.
+COMMA := ,
+EXTRAS := cpu,openvino,tensorrt-rtx,train,sign,dev
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -29,12 +32,12 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/uv pip install --quiet --constraint constraints.txt --editable ".[cpu,train,dev]"
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/uv pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
 	touch $@
 
 constraints.txt:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate --no-emit-index-url \
-	  --extra cpu --extra train --extra dev pyproject.toml --output-file $@
+	  $(foreach extra,$(subst $(COMMA), ,$(EXTRAS)),--extra $(extra)) pyproject.toml --output-file $@
 
 clean:
 	rm -rf $(VENV) runs

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gensoup.runtime.signature_cli import RequireSignature
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -24,6 +26,7 @@ def bench_command(
     ] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the verdict as JSON.")] = None,
     trace_out: Annotated[Path | None, typer.Option("--trace", help="Write every frame's times, .npz.")] = None,
+    require_signature: RequireSignature = None,
 ) -> None:
     """Check that a bundle keeps up with a camera on this machine. Exit code: 0 PASS, 1 FAIL, 2 INVALID."""
     import json
@@ -42,7 +45,9 @@ def bench_command(
         def show(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total, refresh=True)
 
-        verdict, trace = run_gate(bundle, min_fps, source, threads=threads, progress=show)
+        verdict, trace = run_gate(
+            bundle, min_fps, source, threads=threads, progress=show, require_signature=require_signature
+        )
     if json_out is not None:
         write_atomic(json_out, json.dumps(verdict.to_dict(), indent=2, allow_nan=False) + "\n")
     if trace_out is not None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gensoup.runtime.signature_cli import RequireSignature
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -36,6 +38,7 @@ def eval_command(
         Path | None, typer.Option(help="roles.csv of the run: score only its test images, which it has not seen.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU cores for the engine; default: half of them.")] = None,
+    require_signature: RequireSignature = None,
 ) -> None:
     """Measure the deployed classifier's accuracy on a labelled folder, with 95% intervals."""
     from json import dumps
@@ -49,7 +52,7 @@ def eval_command(
     from gensoup.runtime.console import stage_bars
     from gensoup.runtime.files import write_atomic
 
-    classifier = Classifier.load(bundle, threads)
+    classifier = Classifier.load(bundle, threads, require_signature)
     folder = LabelledFolder.open(data)
     if roles is not None:
         folder = folder.only(read_roles(roles).get("test", ()))
@@ -65,6 +68,8 @@ def eval_command(
 def _show(console: Console, classifier: Classifier, folder: LabelledFolder, evaluation: Evaluation) -> None:
     from rich.markup import escape
     from rich.table import Table
+
+    from gensoup.bench.statistics import percentile
 
     scores, labels = evaluation.scores, [escape(label) for label in classifier.labels]
     drawn = "groups" if folder.groups is not None else "images"
@@ -88,11 +93,45 @@ def _show(console: Console, classifier: Classifier, folder: LabelledFolder, eval
             confusion.add_row(label, *map(str, row))
         console.print(confusion)
 
-    speed = f"{evaluation.frames_per_second:.1f} frames/s beside reading files"
-    console.print(f"{escape(classifier.engine.name)}: {speed}; `gensoup bench` measures real time.", highlight=False)
+    _show_certain(console, labels, evaluation)
+    p50, p95, p99 = (percentile(evaluation.latency_ms, q) for q in (50, 95, 99))
+    speed = f"{evaluation.frames_per_second:.1f} frames/s, p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} ms"
+    console.print(
+        f"{escape(classifier.engine.name)}: {speed}, beside reading files; `gensoup bench` measures real time.",
+        highlight=False,
+    )
+    if evaluation.absent:
+        absent = ", ".join(f"'{escape(label)}'" for label in evaluation.absent)
+        console.print(f"[yellow]no images of {absent}: they do not count in the means over classes[/]", highlight=False)
     if folder.unmatched_groups:
         console.print(f"[yellow]groups.csv: {folder.unmatched_groups} lines name no image of this folder[/]")
     if folder.ignored:
         console.print(f"[yellow]{len(folder.ignored)} other files in the folder were ignored[/]")
     for line in evaluation.skipped:
         console.print(f"[yellow]skipped[/] {escape(line)}", highlight=False)
+
+
+def _show_certain(console: Console, labels: list[str], evaluation: Evaluation) -> None:
+    """What the bundle's thresholds make of it: fewer answers, better ones."""
+    from rich.table import Table
+
+    certain = evaluation.certain
+    if certain is None:
+        console.print("The bundle has no thresholds: every answer counts as certain.")
+        return
+    table = Table("Class", "Threshold", "Called with certainty", "Precision then", "Recall then", title="Thresholds")
+    for index, label in enumerate(labels):
+        columns = None if certain.scores is None else certain.scores.per_class
+        ratios = ["—", "—"] if columns is None else [f"{columns[name][index]:.4f}" for name in ("precision", "recall")]
+        table.add_row(label, f"{certain.thresholds[index]:.3f}", f"{certain.class_coverage[index]:.1%}", *ratios)
+    console.print(table)
+    among = (
+        ""
+        if certain.scores is None
+        else (
+            f"; among these: accuracy {certain.scores.accuracy:.4f}, MCC {certain.scores.mcc:.4f}, "
+            f"macro recall {certain.scores.macro_recall:.4f}"
+        )
+    )
+    count = int(certain.called.sum())
+    console.print(f"{count} of {len(certain.called)} images called with certainty ({certain.coverage:.1%}){among}")

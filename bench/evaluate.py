@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.bench.metrics import Scores, score
+from gensoup.bench.statistics import percentile
+from gensoup.bench.thresholds import certain
 from gensoup.runtime.classifier import Classifier
 from gensoup.runtime.errors import DataError, EngineError
 from gensoup.runtime.images import Image, read_image
 
 _READERS = 2
 _READ_AHEAD = 8
+_POINTS = {"p50": 50, "p95": 95, "p99": 99}
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +32,10 @@ class Evaluation:
 
     scores: the metrics, over groups where the folder has groups.
     probabilities: float32 [N, K]; targets: int64 [N], index into the bundle's labels; files: their N relative paths.
-    skipped: "file: reason" of each image that could not be read.
-    frames_per_second: images over the time the classifier itself took, reading and decoding files left out. A first
-        impression beside other work, no proof of real time: that is the gate's.
+    skipped: "file: reason" of each image that could not be read. absent: labels of the bundle that the folder lacks.
+    latency_ms: float64 [N], what the classifier itself took for each image, reading and decoding the file left out. A
+        first impression beside other work, no proof of real time: that is the gate's.
+    certain: of the images that the bundle's thresholds call certain; None where it has no thresholds.
     """
 
     scores: Scores
@@ -39,7 +43,29 @@ class Evaluation:
     targets: NDArray[np.int64]
     files: tuple[str, ...]
     skipped: tuple[str, ...]
-    frames_per_second: float
+    absent: tuple[str, ...]
+    latency_ms: NDArray[np.float64]
+    certain: Certain | None = None
+
+    @property
+    def frames_per_second(self) -> float:
+        """Images over the time that the classifier took for them."""
+        return float(len(self.latency_ms) / (self.latency_ms.sum() / 1e3))
+
+
+@dataclass(frozen=True, eq=False)
+class Certain:
+    """The part of an evaluation whose winning class reaches its threshold; the rest was answered "uncertain".
+
+    thresholds: float64 [K]. called: bool [N]. scores: of those alone, None where there are none. coverage: their share
+    of all images; class_coverage: float64 [K], their share of each class's images, 0 for a class without images.
+    """
+
+    thresholds: NDArray[np.float64]
+    called: NDArray[np.bool_]
+    scores: Scores | None
+    coverage: float
+    class_coverage: NDArray[np.float64]
 
 
 def evaluate(
@@ -56,7 +82,7 @@ def evaluate(
     kept: list[int] = []
     rows: list[NDArray[np.float32]] = []
     skipped: list[str] = []
-    spent_ms = 0.0
+    latency_ms: list[float] = []
     for position, image in enumerate(_images(folder)):
         name = folder.files[position]
         if isinstance(image, DataError):
@@ -67,7 +93,7 @@ def evaluate(
                 raise EngineError(f"{classifier.engine.name} gives probabilities that are no numbers for {name}")
             kept.append(position)
             rows.append(prediction.probabilities)
-            spent_ms += prediction.latency_ms
+            latency_ms.append(prediction.latency_ms)
         if progress is not None:
             progress(position + 1, len(folder))
     if not rows:
@@ -81,7 +107,9 @@ def evaluate(
         targets=targets,
         files=used.files,
         skipped=tuple(skipped),
-        frames_per_second=len(rows) / (spent_ms / 1e3),
+        absent=_absent(classifier, folder),
+        latency_ms=np.array(latency_ms),
+        certain=_certain(classifier, targets, probabilities, used.groups),
     )
 
 
@@ -89,6 +117,7 @@ def evaluation_to_dict(
     bundle: Path, classifier: Classifier, folder: LabelledFolder, evaluation: Evaluation
 ) -> dict[str, Any]:
     """What ``gensoup eval --json`` writes."""
+    certain = evaluation.certain
     return {
         **evaluation.scores.to_dict(),
         "labels": list(classifier.labels),
@@ -99,8 +128,51 @@ def evaluation_to_dict(
         "data_fingerprint": folder.fingerprint(),
         "grouped": folder.groups is not None,
         "skipped": list(evaluation.skipped),
+        "absent_classes": list(evaluation.absent),
         "frames_per_second": evaluation.frames_per_second,
+        "latency_ms": {name: percentile(evaluation.latency_ms, q) for name, q in _POINTS.items()},
+        "certain": None if certain is None else _certain_to_dict(classifier, certain),
     }
+
+
+def _certain(
+    classifier: Classifier, targets: NDArray[np.int64], probabilities: NDArray[Any], groups: Sequence[str] | None
+) -> Certain | None:
+    manifest = classifier.manifest
+    if manifest is None or not manifest.thresholds:
+        return None
+    thresholds = np.array([manifest.thresholds[label] for label in classifier.labels])
+    called = certain(probabilities, thresholds)
+    kept = None if groups is None else [group for group, sure in zip(groups, called, strict=True) if sure]
+    images = np.bincount(targets, minlength=len(thresholds))
+    return Certain(
+        thresholds=thresholds,
+        called=called,
+        scores=score(targets[called], probabilities[called], kept) if called.any() else None,
+        coverage=float(called.mean()),
+        class_coverage=np.bincount(targets[called], minlength=len(thresholds)) / np.maximum(images, 1),
+    )
+
+
+def _certain_to_dict(classifier: Classifier, certain: Certain) -> dict[str, Any]:
+    """The certain images' own metrics under the same names, and how many they are."""
+
+    def by_label(values: NDArray[np.float64]) -> dict[str, float]:
+        return dict(zip(classifier.labels, values.tolist(), strict=True))
+
+    return {
+        "coverage": certain.coverage,
+        "uncertain": int((~certain.called).sum()),
+        "thresholds": by_label(certain.thresholds),
+        "class_coverage": by_label(certain.class_coverage),
+        **({"n": 0} if certain.scores is None else certain.scores.to_dict()),
+    }
+
+
+def _absent(classifier: Classifier, folder: LabelledFolder) -> tuple[str, ...]:
+    """Labels of the bundle without a single image in the folder, such as a part of it that ``roles`` names."""
+    found = {folder.labels[index] for index in np.unique(folder.targets)}
+    return tuple(label for label in classifier.labels if unicodedata.normalize("NFC", label) not in found)
 
 
 def _class_indices(classifier: Classifier, folder: LabelledFolder) -> NDArray[np.int64]:

@@ -159,17 +159,19 @@ def run_gate(
     warmup_s: float = 5.0,
     threads: int | None = None,
     progress: Progress | None = None,
+    require_signature: Path | None = None,
 ) -> tuple[Verdict, Trace]:
     """Measure a bundle on this machine and judge it: frames come at ``min_fps`` from memory, at the source's full size.
 
     source: what :func:`gensoup.runtime.sources.open_source` takes; None: synthetic frames, 1080p. It is decoded
     beforehand, and its own rate plays no part. threads: of the engine, None: its default.
-    progress: called with frames due so far and all, once a second.
+    progress: called with frames due so far and all, once a second. require_signature: a file of public keys, one of
+    which must have signed the bundle.
     Raises UsageError, BundleError, DataError or EngineError, one line each, for what cannot be measured at all.
     """
     if not 1 <= min_fps <= 1000:
         raise UsageError(f"--min-fps {min_fps:g}: must lie between 1 and 1000")
-    classifier = Classifier.load(bundle_path, threads)
+    classifier = Classifier.load(bundle_path, threads, require_signature)
     engine_name = classifier.engine.name
     ring = load_ring(source)
     trace = run_paced(classifier, ring, min_fps, seconds, warmup_s, progress)

@@ -23,7 +23,8 @@ MODEL_FILE = "model.safetensors"
 class TrainedModel:
     """The description of a trained network; its weights stand beside it in the same file.
 
-    temperature: divides the logits, fitted on ``search``. data: the dataset folder it was trained on.
+    temperature: divides the logits, fitted on ``search``. data: the dataset folder it was trained on. thresholds: of
+    each label's probability, in their order, chosen on ``search``; empty in runs of before there were any.
     """
 
     architecture: str
@@ -33,6 +34,7 @@ class TrainedModel:
     macs: int
     parameters: int
     data: str
+    thresholds: tuple[float, ...] = ()
     metrics: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -54,6 +56,7 @@ class TrainedModel:
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
             values["preprocess"] = Preprocess.from_dict(values["preprocess"])
             values["labels"] = tuple(values["labels"])
+            values["thresholds"] = tuple(values.get("thresholds", ()))
             trained = cls(**values)
             model = build(trained.architecture, len(trained.labels))
             model.load_state_dict(weights)

@@ -17,6 +17,7 @@ from gensoup.demo import demo_command
 from gensoup.export.export_cli import export_command
 from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.runtime.run_cli import run_command
+from gensoup.runtime.signature_cli import keygen_command, sign_command
 from gensoup.train.audit_cli import audit_command
 from gensoup.train.similarity_cli import similarity_command
 from gensoup.train.train_cli import report_command, train_command
@@ -64,6 +65,8 @@ app.command("export")(export_command)
 app.command("eval")(eval_command)
 app.command("run")(run_command)
 app.command("bench")(bench_command)
+app.command("keygen")(keygen_command)
+app.command("sign")(sign_command)
 
 
 def _show_version(wanted: bool) -> None:

@@ -64,14 +64,17 @@ class Classifier:
         self.manifest: Manifest | None = None
 
     @classmethod
-    def load(cls, path: str | Path, threads: int | None = None) -> Classifier:
+    def load(
+        cls, path: str | Path, threads: int | None = None, require_signature: str | Path | None = None
+    ) -> Classifier:
         """Open a bundle, load it into this machine's engine and check it against its golden frames.
 
-        threads: CPU cores the engine may use; None: the engine's default.
+        threads: CPU cores the engine may use; None: the engine's default. require_signature: a file of public keys, one
+        of which must have signed the bundle.
         Raises BundleError when the bundle is damaged or does not give its golden outputs here, EngineError or
         MissingDependencyError when no engine can run it.
         """
-        bundle = read_bundle(Path(path))
+        bundle = read_bundle(Path(path), None if require_signature is None else Path(require_signature))
         try:
             engine = load_engine(bundle.model, threads)
         except EngineError as error:

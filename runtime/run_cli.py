@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gensoup.runtime.signature_cli import RequireSignature
+
 if TYPE_CHECKING:
     from gensoup.runtime.serve import ServeSummary
 
@@ -31,6 +33,7 @@ def run_command(
     threads: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="CPU threads of the engine; default: half of the cores.")
     ] = None,
+    require_signature: RequireSignature = None,
 ) -> None:
     """Classify live or recorded frames with a bundle."""
     from typing import get_args
@@ -49,7 +52,7 @@ def run_command(
     if saliency and video is None:
         raise UsageError("--saliency: draws into the annotated video; name one with --video FILE.mp4")
     opened = open_source(source)
-    classifier = Classifier.load(bundle, threads)
+    classifier = Classifier.load(bundle, threads, require_signature)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("frames", total=None)
         summary = serve(

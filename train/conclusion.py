@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gensoup.bench.dataset import GROUPS_FILE
 from gensoup.bench.metrics import Scores, score
 from gensoup.bench.probe import LatencyEstimate
+from gensoup.bench.thresholds import choose_thresholds
 from gensoup.export.trained import TrainedModel
 from gensoup.runtime.files import write_atomic
 from gensoup.train.finish import Finished, refit
@@ -47,6 +49,7 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
     held_out["test"] = logits("test")
     outputs = {role: probabilities(held_out[role], temperature) for role in HELD_OUT}
     scores = {role: _score(split, role, outputs[role]) for role in HELD_OUT}
+    thresholds = tuple(map(float, choose_thresholds(split.folder.targets[split.roles["search"]], outputs["search"])))
     records = trainer.ledger.records()
     metrics: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -56,8 +59,13 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
         "parameters": candidate.parameters,
         "size": candidate.size,
         "temperature": temperature,
+        "thresholds": dict(zip(split.folder.labels, thresholds, strict=True)),
         "scores": {role: value.to_dict() for role, value in scores.items()},
         "images_in_role": {role: len(chosen) for role, chosen in split.roles.items()},
+        "groups_in_role": {
+            role: len({split.groups[index] for index in chosen}) for role, chosen in split.roles.items()
+        },
+        "grouped_by": GROUPS_FILE if split.folder.groups is not None else "near-duplicates",
         "skipped": dict(split.store.skipped),
         "notes": list(split.notes),
         "admitted": [
@@ -94,6 +102,7 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
         macs=candidate.macs,
         parameters=candidate.parameters,
         data=str(Path(settings.data).resolve()),
+        thresholds=thresholds,
         metrics=_summary(scores),
         provenance={"seed": settings.seed, "data_fingerprint": Settings.load(out)[1], "genes": ancestor.genes},
     )

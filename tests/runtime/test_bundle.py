@@ -146,7 +146,6 @@ def test_a_graph_the_manifest_does_not_name_is_refused(bundle: Bundle, members: 
 def test_resealed_members_are_accepted(members: Members, tmp_path: Path) -> None:
     """The refusals below come from what they change, not from the way these tests build a zip file."""
     read_bundle(seal(tmp_path / "b.gensoup", members))
-    read_bundle(seal(tmp_path / "c.gensoup", {**members, "notes.txt": b"more"}, zipfile.ZIP_DEFLATED))
 
 
 def test_every_flipped_bit_is_refused(small: Path) -> None:
@@ -232,19 +231,43 @@ def test_a_newer_schema_asks_for_an_update(members: Members, tmp_path: Path) -> 
         {"members": 3},
         {"members": []},
         {"surprise": 1},
+        {"schema_version": 0},
+        {"schema_version": True},
+        {"labels": ["a", "b\nerror: c", "d"]},
+        {"labels": ["a", "\x1b[2J", "d"]},
+        {"labels": ["a", "\ud800", "d"]},
+        {"macs": -1},
+        {"macs": float("nan")},
+        {"macs": "9"},
+        {"parameters": -1},
+        {"parameters": 1.5},
+        {"precisions": {"fp32": {"tolerance": float("nan")}}},
+        {"precisions": {"fp32": {"tolerance": -1e-3}}},
+        {"precisions": {"fp32": {"tolerance": 2}}},
+        {"metrics": {"mcc": float("inf")}},
+        {"metrics": {"mcc": [{"deep": float("nan")}]}},
+        {"metrics": 3},
+        {"thresholds": {"blue": 0.5}},
+        {"thresholds": {"blue": 0.5, "green": -0.5, "red": 0.5}},
+        {"thresholds": {"blue": 0.5, "green": "high", "red": 0.5}},
+        {"thresholds": [0.5, 0.5, 0.5]},
     ],
 )
 def test_a_malformed_manifest_is_refused(members: Members, changes: dict[str, Any], tmp_path: Path) -> None:
     assert "malformed manifest" in refusal(seal(tmp_path / "b.gensoup", with_manifest(members, **changes)))
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b"3", b"{}", b"\xff\xfe{", b"{" * 50, b"[" * 100_000])
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"[]", b"3", b"{}", b"\xff\xfe{", b"{" * 50, b"[" * 100_000, b'{"a":' * 100_000, b"1e999", b"9" * 10_000],
+)
 def test_a_manifest_that_is_no_manifest_is_refused(members: Members, text: bytes, tmp_path: Path) -> None:
     assert "malformed manifest" in refusal(seal(tmp_path / "b.gensoup", {**members, "manifest.json": text}))
 
 
 FRAMES, PROBABILITIES = np.zeros((1, 32, 32, 3), np.uint8), np.full((1, 3), 1 / 3, np.float32)
 CAMERA = np.zeros((20, 20, 3), np.uint8)
+GOLDEN = Golden((CAMERA,), FRAMES, PROBABILITIES)
 
 
 @pytest.mark.parametrize(
@@ -263,6 +286,9 @@ CAMERA = np.zeros((20, 20, 3), np.uint8)
         lambda: npz(frames=FRAMES, probabilities=PROBABILITIES, camera_0=CAMERA.astype(np.float64)),
         lambda: npz(frames=FRAMES, probabilities=PROBABILITIES, camera_0=CAMERA[0]),
         lambda: npz(frames=FRAMES, probabilities=PROBABILITIES.astype(np.complex64), camera_0=CAMERA),
+        lambda: npz(frames=FRAMES, probabilities=PROBABILITIES, camera_0=CAMERA[:0]),
+        lambda: npz(frames=FRAMES, probabilities=PROBABILITIES, camera_0=np.zeros((1, 9000, 3), np.uint8)),
+        lambda: npz(frames=np.asfortranarray(FRAMES), probabilities=PROBABILITIES, camera_0=CAMERA),
     ],
 )
 def test_malformed_golden_frames_are_refused(members: Members, make: Callable[[], bytes], tmp_path: Path) -> None:
@@ -293,11 +319,34 @@ def test_nothing_is_ever_unpickled(members: Members, tmp_path: Path) -> None:
     assert not trace.exists()
 
 
-def test_what_unpacks_to_too_much_is_refused(members: Members, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["notes.txt", "../../etc/passwd", "/etc/passwd", "C:\\\\x", "a/model.onnx", "\x1b[2J"])
+def test_a_member_of_another_name_is_refused(members: Members, name: str, tmp_path: Path) -> None:
+    message = refusal(seal(tmp_path / "b.gensoup", {**members, name: b"more"}))
+    assert "no member of a bundle" in message
+    assert message.isprintable()
+
+
+def test_a_member_that_was_taken_out_is_named(bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "b.gensoup"
+    write_bundle(path, bundle.manifest, bundle.models, bundle.golden, "# A card")
+    members = members_of(path)
+    del members["card.md"]
+    assert "lacks card.md" in refusal(seal(path, members))
+
+
+def test_compressed_members_are_refused(members: Members, tmp_path: Path) -> None:
+    path = seal(tmp_path / "b.gensoup", {**members, "card.md": bytes(10_000_000)}, zipfile.ZIP_DEFLATED)
+    assert "compressed" in refusal(path)
+
+
+def test_what_is_too_large_is_refused(members: Members, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gensoup.runtime import bundle
 
-    path = seal(tmp_path / "b.gensoup", {**members, "card.md": bytes(10_000_000)}, zipfile.ZIP_DEFLATED)
-    monkeypatch.setattr(bundle, "MAX_BYTES", 5_000_000)
-    assert "unpacks to more" in refusal(path)
+    path = seal(tmp_path / "b.gensoup", members)
     monkeypatch.setattr(bundle, "MAX_BYTES", 100)
     assert "larger than" in refusal(path)
+    with pytest.raises(BundleError, match="more than the"):
+        write_bundle(path, Manifest.from_json(members["manifest.json"]), {"fp32": b"graph"}, GOLDEN)
+    big = {**members, "manifest.json": members["manifest.json"] + b" " * (1 << 20)}
+    monkeypatch.undo()
+    assert "manifest.json is larger than 1024 KiB" in refusal(seal(path, big))

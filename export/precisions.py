@@ -1,0 +1,79 @@
+"""One graph for each precision that was asked for, and what it became."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gensoup.export.half import to_fp16
+from gensoup.export.int8 import METHOD, calibrate
+from gensoup.export.layers import WeightedLayer, built
+from gensoup.export.parity import Parity
+from gensoup.export.sensitivity import choose_int8
+from gensoup.runtime.bundle import MODEL_FILES
+from gensoup.runtime.console import StageProgress
+from gensoup.runtime.errors import GenSoupError, UsageError
+
+PRECISIONS = tuple(MODEL_FILES)
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltGraph:
+    """A graph in one precision.
+
+    built: layers with weights of each precision in it. kept: those that int8 left in fp32, the most sensitive first.
+    how: what else a reader of the manifest needs to know of its making.
+    """
+
+    precision: str
+    model: bytes
+    built: dict[str, int]
+    kept: tuple[WeightedLayer, ...] = ()
+    how: dict[str, Any] = field(default_factory=dict)
+
+    def stated(self) -> dict[str, Any]:
+        """What the manifest says was asked for and built."""
+        kept = {"kept_in_fp32": [layer.name for layer in self.kept]} if self.precision == "int8" else {}
+        return {"asked": self.precision, "built": self.built, **kept, **self.how}
+
+
+def parse_precisions(names: Iterable[str]) -> tuple[str, ...]:
+    """The precisions to build, fp32 always among them, each once. Raises UsageError for what is none."""
+    asked = [name.strip() for name in names if name.strip()]
+    for name in asked:
+        if name not in PRECISIONS:
+            raise UsageError(f"--precision: '{name}' is unknown, choose from {', '.join(PRECISIONS)}")
+    return tuple(name for name in PRECISIONS if name in asked or name == "fp32")
+
+
+def build_graph(
+    precision: str,
+    model: bytes,
+    training_frames: Callable[[], NDArray[np.uint8]],
+    judge: Callable[[bytes], Parity],
+    progress: StageProgress,
+) -> BuiltGraph:
+    """``model`` (fp32 ONNX bytes) in another precision.
+
+    training_frames: called for int8 alone, network inputs uint8 BGR [N, H, W, 3] to calibrate on. judge: compares an
+    int8 graph with the reference. Raises GenSoupError when nothing of the graph became what was asked for.
+    """
+    how: dict[str, Any] = {}
+    kept: tuple[WeightedLayer, ...] = ()
+    if precision == "fp16":
+        model = to_fp16(model)
+        progress("fp16", 1, 1)
+    elif precision == "int8":
+        frames = training_frames()
+        calibrated = calibrate(model, frames, progress)
+        choice = choose_int8(calibrated, frames, judge, progress)
+        model, kept = choice.model, choice.kept
+        how = {"calibration": {"frames": calibrated.frames, "method": METHOD}}
+    result = BuiltGraph(precision, model, built(model), kept, how)
+    if precision not in result.built:
+        raise GenSoupError(f"--precision {precision}: no layer of this network became {precision}; leave it out")
+    return result
