@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import gensoup
+from gensoup.export.card import card_of_run
 from gensoup.export.graph import to_onnx
 from gensoup.export.half import rounding
 from gensoup.export.parity import (
@@ -126,12 +127,14 @@ def export_run(
         macs=trained.macs,
         parameters=trained.parameters,
         precisions={name: _stated(built, proof, golden) for name, built in graphs.items()},
+        thresholds=dict(zip(trained.labels, trained.thresholds, strict=False)),
         metrics=trained.metrics,
         provenance={**trained.provenance, "versions": versions()},
     )
     unproven = out.with_name(f".{out.stem}.unproven{SUFFIX}")
     try:
-        sha256 = write_bundle(unproven, manifest, {name: built.model for name, built in graphs.items()}, golden)
+        models = {name: built.model for name, built in graphs.items()}
+        sha256 = write_bundle(unproven, manifest, models, golden, card_of_run(manifest, folder.resolve().name, run))
         Classifier.load(unproven)
         unproven.replace(out)
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from gensoup.bench.dataset import GROUPS_FILE
-from gensoup.bench.metrics import Scores, score
+from gensoup.bench.metrics import Scores, confusion_matrix, score, summarise
 from gensoup.bench.probe import LatencyEstimate
-from gensoup.bench.thresholds import choose_thresholds
+from gensoup.bench.thresholds import certain, choose_thresholds
 from gensoup.export.trained import TrainedModel
 from gensoup.runtime.files import write_atomic
 from gensoup.train.finish import Finished, refit
@@ -103,7 +103,7 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
         parameters=candidate.parameters,
         data=str(Path(settings.data).resolve()),
         thresholds=thresholds,
-        metrics=_summary(scores),
+        metrics={**_summary(scores), "certain": _certain(split, outputs["test"], thresholds)},
         provenance={"seed": settings.seed, "data_fingerprint": Settings.load(out)[1], "genes": ancestor.genes},
     )
     trained.save(out, model.state_dict())
@@ -123,6 +123,17 @@ def _summary(scores: Mapping[str, Scores]) -> dict[str, Any]:
     test = scores["test"].to_dict()
     kept = {name: value for name, value in test.items() if name not in ("per_class", "confusion_matrix")}
     return {**kept, "role": "test", "search_mcc": scores["search"].to_dict()["mcc"]}
+
+
+def _certain(split: Split, rows: NDArray[np.float64], thresholds: Sequence[float]) -> dict[str, float | None]:
+    """What the thresholds make of the test: the share of images that are called with certainty, and how they fare."""
+    kept = certain(rows, np.array(thresholds))
+    truth = split.folder.targets[split.roles["test"]][kept]
+    values = summarise(confusion_matrix(truth, rows[kept].argmax(1), rows.shape[1]))
+    return {
+        "coverage": float(kept.mean()),
+        **{name: values[name] if len(truth) else None for name in ("accuracy", "mcc")},
+    }
 
 
 def _predictions(split: Split, rows: NDArray[np.float64]) -> str:

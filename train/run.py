@@ -14,7 +14,7 @@ import torch
 
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.bench.roles import ROLES_FILE, read_roles, write_roles
-from gensoup.export.trained import MODEL_FILE
+from gensoup.export.trained import METRICS_FILE, MODEL_FILE
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import GenSoupError, UsageError, WriteError
 from gensoup.runtime.files import write_atomic
@@ -29,7 +29,6 @@ from gensoup.train.search import evolve
 from gensoup.train.settings import CONFIG_FILE, Settings
 from gensoup.train.split import split_folder
 
-METRICS_FILE = "metrics.json"
 ALPHABET_FILE = "alphabet.json"
 
 
@@ -90,6 +89,7 @@ def _train(
         ranked = evolve(trainer, progress)
         finished = finish(trainer, ranked, run_profile, progress)
         metrics = conclude(out, split, trainer, finished)
+        metrics["device"] = dict(run_profile.profile.device)
         metrics["seconds"] = round(time.monotonic() - started, 1)
         write_atomic(out / METRICS_FILE, json.dumps(metrics, indent=1, ensure_ascii=False))
     finally:
