@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gensoup.runtime.engine_options import EngineName, EnginesDir, PrecisionName, Threads
 from gensoup.runtime.signature_cli import RequireSignature
 
 if TYPE_CHECKING:
@@ -21,9 +22,10 @@ def bench_command(
     source: Annotated[
         str, typer.Option(help="Frames to send: video file, image folder, 'synthetic' (1080p) or 'synthetic:720p'.")
     ] = "synthetic",
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="CPU threads of the engine; default: half of the cores.")
-    ] = None,
+    engine: EngineName = "auto",
+    precision: PrecisionName = None,
+    engines_dir: EnginesDir = None,
+    threads: Threads = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the verdict as JSON.")] = None,
     trace_out: Annotated[Path | None, typer.Option("--trace", help="Write every frame's times, .npz.")] = None,
     require_signature: RequireSignature = None,
@@ -46,7 +48,15 @@ def bench_command(
             bar.update(task, completed=done, total=total, refresh=True)
 
         verdict, trace = run_gate(
-            bundle, min_fps, source, threads=threads, progress=show, require_signature=require_signature
+            bundle,
+            min_fps,
+            source,
+            engine=engine,
+            precision=precision,
+            engines_dir=engines_dir,
+            threads=threads,
+            progress=show,
+            require_signature=require_signature,
         )
     if json_out is not None:
         write_atomic(json_out, json.dumps(verdict.to_dict(), indent=2, allow_nan=False) + "\n")

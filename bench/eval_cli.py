@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gensoup.runtime.engine_options import EngineName, EnginesDir, PrecisionName, Threads
 from gensoup.runtime.signature_cli import RequireSignature
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ def eval_command(
     roles: Annotated[
         Path | None, typer.Option(help="roles.csv of the run: score only its test images, which it has not seen.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU cores for the engine; default: half of them.")] = None,
+    engine: EngineName = "auto",
+    precision: PrecisionName = None,
+    engines_dir: EnginesDir = None,
+    threads: Threads = None,
     require_signature: RequireSignature = None,
 ) -> None:
     """Measure the deployed classifier's accuracy on a labelled folder, with 95% intervals."""
@@ -52,7 +56,8 @@ def eval_command(
     from gensoup.runtime.console import stage_bars
     from gensoup.runtime.files import write_atomic
 
-    classifier = Classifier.load(bundle, threads, require_signature)
+    with stage_bars() as progress:
+        classifier = Classifier.load(bundle, engine, precision, threads, require_signature, engines_dir, progress)
     folder = LabelledFolder.open(data)
     if roles is not None:
         folder = folder.only(read_roles(roles).get("test", ()))

@@ -22,6 +22,7 @@ from gensoup.bench.statistics import fewest_frames, longest_run, miss_rate_lower
 from gensoup.runtime.bundle import bundle_digest
 from gensoup.runtime.classifier import Classifier
 from gensoup.runtime.device import fingerprint
+from gensoup.runtime.engines.catalogue import AUTO
 from gensoup.runtime.errors import BundleError, DataError, EngineError, UsageError
 from gensoup.runtime.sources import open_source
 
@@ -77,6 +78,7 @@ class Verdict:
     taken_fraction: float
     capacity_fps: float | None = None
     engine: str = ""
+    precision: str = ""
     bundle_sha256: str = ""
     device: dict[str, Any] = field(default_factory=dict)
 
@@ -157,6 +159,9 @@ def run_gate(
     source: str | None = None,
     seconds: float = 30.0,
     warmup_s: float = 5.0,
+    engine: str = AUTO,
+    precision: str | None = None,
+    engines_dir: Path | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
     require_signature: Path | None = None,
@@ -164,14 +169,15 @@ def run_gate(
     """Measure a bundle on this machine and judge it: frames come at ``min_fps`` from memory, at the source's full size.
 
     source: what :func:`gensoup.runtime.sources.open_source` takes; None: synthetic frames, 1080p. It is decoded
-    beforehand, and its own rate plays no part. threads: of the engine, None: its default.
+    beforehand, and its own rate plays no part. engine, precision, engines_dir, threads: as
+    :meth:`gensoup.runtime.classifier.Classifier.load` takes them.
     progress: called with frames due so far and all, once a second. require_signature: a file of public keys, one of
     which must have signed the bundle.
     Raises UsageError, BundleError, DataError or EngineError, one line each, for what cannot be measured at all.
     """
     if not 1 <= min_fps <= 1000:
         raise UsageError(f"--min-fps {min_fps:g}: must lie between 1 and 1000")
-    classifier = Classifier.load(bundle_path, threads, require_signature)
+    classifier = Classifier.load(bundle_path, engine, precision, threads, require_signature, engines_dir)
     engine_name = classifier.engine.name
     ring = load_ring(source)
     trace = run_paced(classifier, ring, min_fps, seconds, warmup_s, progress)
@@ -185,6 +191,7 @@ def run_gate(
         verdict,
         capacity_fps=capacity_fps(classifier, ring, min(_CAPACITY_SECONDS, seconds)),
         engine=engine_name,
+        precision=classifier.precision,
         bundle_sha256=classifier.sha256,
         device=fingerprint(engine_name),
     )

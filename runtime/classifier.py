@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gensoup.runtime.bundle import Bundle, Manifest, read_bundle
-from gensoup.runtime.engines import Engine, load_engine
+from gensoup.runtime.console import StageProgress
+from gensoup.runtime.engines import Engine
+from gensoup.runtime.engines.catalogue import AUTO
+from gensoup.runtime.engines.choice import Request, choose
 from gensoup.runtime.errors import BundleError, EngineError, UsageError
 from gensoup.runtime.preprocess import Preprocess
 
@@ -38,20 +41,6 @@ class Prediction:
         return self.preprocess_ms + self.engine_ms
 
 
-class Explaining:
-    """A classifier that always tells where the evidence lies, for a stream."""
-
-    def __init__(self, classifier: Classifier) -> None:
-        """Raises UsageError where the bundle has no saliency."""
-        classifier.check_saliency()
-        self.engine = classifier.engine
-        self._classifier = classifier
-
-    def __call__(self, frame: NDArray[np.uint8]) -> Prediction:
-        """Classify a BGR uint8 frame [height, width, 3] of any size."""
-        return self._classifier(frame, saliency=True)
-
-
 class Classifier:
     """Classifies frames one at a time; not thread-safe, use one a thread."""
 
@@ -62,26 +51,47 @@ class Classifier:
         self.engine = engine
         self.sha256 = sha256
         self.manifest: Manifest | None = None
+        self.precision = "fp32"
 
     @classmethod
     def load(
-        cls, path: str | Path, threads: int | None = None, require_signature: str | Path | None = None
+        cls,
+        path: str | Path,
+        engine: str = AUTO,
+        precision: str | None = None,
+        threads: int | None = None,
+        require_signature: str | Path | None = None,
+        engines_dir: str | Path | None = None,
+        progress: StageProgress | None = None,
     ) -> Classifier:
-        """Open a bundle, load it into this machine's engine and check it against its golden frames.
+        """Open a bundle, load it into an engine of this machine and check it against its golden frames.
 
-        threads: CPU cores the engine may use; None: the engine's default. require_signature: a file of public keys, one
-        of which must have signed the bundle.
-        Raises BundleError when the bundle is damaged or does not give its golden outputs here, EngineError or
-        MissingDependencyError when no engine can run it.
+        engine, precision: names, or "auto" and None: the fastest on this machine that passes the golden frames,
+        measured when a bundle is first opened here (a second or three) and remembered. threads: CPU cores the engine
+        may use; None: the engine's default. require_signature: a file of public keys, one of which must have signed
+        the bundle. engines_dir: where TensorRT-RTX engines lie that were built ahead of time. progress: told when
+        engines are measured.
+        Raises BundleError when the bundle is damaged or does not give its golden outputs here, UsageError for names
+        that it or this machine does not know, EngineError or MissingDependencyError when no engine can run it.
         """
         bundle = read_bundle(Path(path), None if require_signature is None else Path(require_signature))
+        manifest = bundle.manifest
+        check_preprocess(bundle)
+        request = Request(engine, precision, threads, None if engines_dir is None else Path(engines_dir))
         try:
-            engine = load_engine(bundle.model, threads)
+            chosen = choose(
+                request,
+                bundle.models,
+                bundle.sha256,
+                bundle.golden.frames[0],
+                lambda candidate, name: check_engine(bundle, candidate, name),
+                progress,
+            )
         except EngineError as error:
             raise BundleError(f"{path}: {error}") from error
-        classifier = cls(bundle.manifest.labels, bundle.manifest.preprocess, engine, bundle.sha256)
-        classifier.manifest = bundle.manifest
-        check_golden(bundle, classifier)
+        classifier = cls(manifest.labels, manifest.preprocess, chosen.engine, bundle.sha256)
+        classifier.manifest = manifest
+        classifier.precision = chosen.precision
         return classifier
 
     def __call__(self, frame: NDArray[np.uint8], saliency: bool = False) -> Prediction:
@@ -110,35 +120,63 @@ class Classifier:
         )
 
     def check_saliency(self) -> None:
-        """Raise UsageError, with the reason, where the bundle has no saliency."""
-        stated = self.manifest.saliency if self.manifest is not None else {}
-        if not stated.get("available"):
-            reason = stated.get("reason", "it was exported before there was one: export the run again")
-            raise UsageError(f"--saliency: the bundle has no saliency map ({reason})")
+        """Raise UsageError, with the reason, where the graph in use has no saliency."""
+        manifest = self.manifest
+        if manifest is None or not manifest.saliency:
+            raise UsageError("--saliency: the bundle is from before there were saliency maps; export the run again")
+        if not manifest.saliency.get("available"):
+            raise UsageError(f"--saliency: the network admits no saliency map ({manifest.saliency.get('reason')})")
+        if not manifest.precisions[self.precision].get("saliency"):
+            raise UsageError(
+                f"--saliency: the bundle's {self.precision} graph has none, its maps were too far off; "
+                "take --precision fp32"
+            )
 
 
-def check_golden(bundle: Bundle, classifier: Classifier) -> None:
-    """Prove preprocessing (≤ 1 grey level) and engine (≤ the manifest's tolerance) on the bundle's golden frames.
+class Explaining:
+    """A classifier that always tells where the evidence lies, for a stream."""
 
-    Raises BundleError with the numbers when either is off, or the engine's error when it cannot take the frames.
-    """
-    golden, tolerance = bundle.golden, bundle.manifest.tolerance()
-    if golden.probabilities.shape[1] != len(classifier.labels):
-        raise BundleError(f"{bundle.path}: {len(classifier.labels)} labels for {golden.probabilities.shape[1]} outputs")
+    def __init__(self, classifier: Classifier) -> None:
+        """Loads the graph with saliency. Raises UsageError where there is none, EngineError where it cannot be run."""
+        classifier.check_saliency()
+        self.engine = classifier.engine
+        self._classifier = classifier
+        size = classifier.preprocess.size
+        self.engine.explain(np.zeros((size, size, 3), np.uint8))  # now, lest the first frame wait for it
+
+    def __call__(self, frame: NDArray[np.uint8]) -> Prediction:
+        """Classify a BGR uint8 frame [height, width, 3] of any size."""
+        return self._classifier(frame, saliency=True)
+
+
+def check_preprocess(bundle: Bundle) -> None:
+    """Prove preprocessing on the bundle's golden frames: at most 1 grey level apart. Raises BundleError."""
+    golden, labels = bundle.golden, bundle.manifest.labels
+    if golden.probabilities.shape[1] != len(labels):
+        raise BundleError(f"{bundle.path}: {len(labels)} labels for {golden.probabilities.shape[1]} outputs")
     for number, (camera, expected) in enumerate(zip(golden.camera_frames, golden.frames, strict=True)):
-        got = classifier.preprocess(camera)
+        got = bundle.manifest.preprocess(camera)
         apart = int(np.abs(got.astype(int) - expected).max()) if got.shape == expected.shape else 255
         if apart > 1:
             raise BundleError(f"{bundle.path}: golden frame {number} is preprocessed differently here ({apart} levels)")
+
+
+def check_engine(bundle: Bundle, engine: Engine, precision: str = "fp32") -> None:
+    """Prove an engine on the bundle's golden frames, to the tolerance that the manifest gives ``precision``.
+
+    Raises BundleError with the numbers, or with the engine's error when it cannot take the frames.
+    """
+    golden, tolerance = bundle.golden, bundle.manifest.tolerance(precision)
+    for number, (frame, expected) in enumerate(zip(golden.frames, golden.probabilities, strict=True)):
         try:
-            probabilities = classifier.engine.infer(expected)
+            probabilities = engine.infer(frame)
         except EngineError as error:
             raise BundleError(f"{bundle.path}: golden frame {number}: {error}") from error
-        if probabilities.shape != golden.probabilities[number].shape:
-            raise BundleError(f"{bundle.path}: {len(classifier.labels)} labels for {probabilities.size} outputs")
-        difference = float(np.abs(probabilities - golden.probabilities[number]).max())
+        if probabilities.shape != expected.shape:
+            raise BundleError(f"{bundle.path}: {len(expected)} labels for {probabilities.size} outputs")
+        difference = float(np.abs(probabilities - expected).max())
         if not difference <= tolerance:
             raise BundleError(
-                f"{bundle.path}: {classifier.engine.name} gives other probabilities than the reference on golden "
-                f"frame {number} (apart by {difference:.2g}, tolerance {tolerance:.2g})"
+                f"{bundle.path}: {engine.name} gives other probabilities than the reference on golden "
+                f"frame {number} ({precision}, apart by {difference:.2g}, tolerance {tolerance:.2g})"
             )

@@ -60,12 +60,35 @@ def fingerprint(engine: str = "") -> dict[str, Any]:
         "memory_bytes": _memory_bytes(),
         "os": platform.platform(),
         "machine": platform.machine(),
+        "gpus": gpus(),
+        "nvidia_driver": nvidia_driver(),
         "governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         "python": platform.python_version(),
-        "opencv": _version("opencv-python", "opencv-python-headless", "opencv-contrib-python"),
-        "onnxruntime": _version("onnxruntime", "onnxruntime-gpu"),
+        "opencv": installed_version("opencv-python", "opencv-python-headless", "opencv-contrib-python"),
+        "onnxruntime": installed_version("onnxruntime", "onnxruntime-gpu"),
         "engine": engine,
     }
+
+
+def gpus(driver: Path = Path("/proc/driver/nvidia")) -> list[str]:
+    """The names of NVIDIA's GPUs, as its driver for Linux lists them; empty elsewhere (on Jetson see "model")."""
+    lines = (line for path in sorted(driver.glob("gpus/*/information")) for line in _text(path).splitlines())
+    return [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
+
+
+def nvidia_driver(driver: Path = Path("/proc/driver/nvidia")) -> str | None:
+    """The line in which NVIDIA's driver for Linux states its version; None where there is none."""
+    return _first_line(driver / "version")
+
+
+def installed_version(*packages: str) -> str | None:
+    """Version of the first of these packages that is installed, without importing it."""
+    for package in packages:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
 
 
 def usable_cores() -> int:
@@ -98,21 +121,15 @@ def _memory_bytes() -> int | None:
         return None
 
 
-def _version(*packages: str) -> str | None:
-    """Version of the first of these packages that is installed, without importing it."""
-    for package in packages:
-        try:
-            return metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
-
-
 def _first_line(path: Path) -> str | None:
+    return _text(path).strip("\0\n ").partition("\n")[0] or None
+
+
+def _text(path: Path) -> str:
     try:
-        return path.read_text(errors="replace").strip("\0\n ").partition("\n")[0] or None
+        return path.read_text(errors="replace")
     except OSError:
-        return None
+        return ""
 
 
 def _size(path: Path) -> int:

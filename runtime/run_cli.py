@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gensoup.runtime.engine_options import EngineName, EnginesDir, PrecisionName, Threads
 from gensoup.runtime.signature_cli import RequireSignature
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ def run_command(
     saliency: Annotated[
         bool, typer.Option("--saliency", help="Draw into the video where the evidence for the label lies.")
     ] = False,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="CPU threads of the engine; default: half of the cores.")
-    ] = None,
+    engine: EngineName = "auto",
+    precision: PrecisionName = None,
+    engines_dir: EnginesDir = None,
+    threads: Threads = None,
     require_signature: RequireSignature = None,
 ) -> None:
     """Classify live or recorded frames with a bundle."""
@@ -42,6 +44,7 @@ def run_command(
     from rich.progress import Progress
 
     from gensoup.runtime.classifier import Classifier, Explaining
+    from gensoup.runtime.console import stage_bars
     from gensoup.runtime.errors import EngineError, UsageError
     from gensoup.runtime.serve import serve
     from gensoup.runtime.sources import open_source
@@ -52,7 +55,8 @@ def run_command(
     if saliency and video is None:
         raise UsageError("--saliency: draws into the annotated video; name one with --video FILE.mp4")
     opened = open_source(source)
-    classifier = Classifier.load(bundle, threads, require_signature)
+    with stage_bars() as report:
+        classifier = Classifier.load(bundle, engine, precision, threads, require_signature, engines_dir, report)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("frames", total=None)
         summary = serve(

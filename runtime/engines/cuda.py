@@ -64,7 +64,7 @@ class PinnedBuffer:
         self._host = int(cuda.call("cudaMallocHost", self.bytes))
         self.device = int(cuda.call("cudaMalloc", self.bytes))
         memory = (ctypes.c_ubyte * self.bytes).from_address(self._host)
-        self.array: NDArray[Any] = np.ndarray(shape, dtype, buffer=memory)
+        self.array: NDArray[Any] = np.ndarray(shape, dtype, buffer=memoryview(memory))
 
     def upload(self, stream: Any) -> None:
         """Queue the copy to the device."""

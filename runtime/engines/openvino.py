@@ -87,7 +87,8 @@ class OpenVinoEngine:
                 f"{list(frame.shape)})"
             )
         try:
-            request.set_tensor("frame", self._openvino.Tensor(np.ascontiguousarray(frame[None]), shared_memory=True))
+            # Into the request's own memory: a tensor around the caller's array does not keep that array alive.
+            np.copyto(request.get_tensor("frame").data[0], frame)
             request.infer()
             return [np.array(request.get_tensor(name).data[0], np.float32) for name in outputs]
         except Exception as error:

@@ -42,7 +42,7 @@ def refusal(bundle: Bundle, path: Path) -> str:
 
 @pytest.mark.parametrize("threads", [None, 1, 2])
 def test_classifies_frames_of_any_size(tiny_bundle: Path, threads: int | None) -> None:
-    classifier = Classifier.load(str(tiny_bundle), threads)
+    classifier = Classifier.load(str(tiny_bundle), threads=threads)
     for color, label in enumerate(("blue", "green", "red")):
         for size in ((1080, 1920), (33, 47), (1, 1)):
             prediction = classifier(frame_of(color, *size))
@@ -57,7 +57,7 @@ def test_classifies_frames_of_any_size(tiny_bundle: Path, threads: int | None) -
 
 
 def test_results_stay_what_they_were(tiny_bundle: Path) -> None:
-    classifier = Classifier.load(tiny_bundle, 1)
+    classifier = Classifier.load(tiny_bundle, threads=1)
     first = classifier(frame_of(0))
     kept = first.probabilities.copy()
     classifier(frame_of(2))
@@ -65,7 +65,7 @@ def test_results_stay_what_they_were(tiny_bundle: Path) -> None:
 
 
 def test_carries_what_the_bundle_says(tiny_bundle: Path, bundle: Bundle) -> None:
-    classifier = Classifier.load(tiny_bundle, 1)
+    classifier = Classifier.load(tiny_bundle, threads=1)
     assert classifier.manifest == bundle.manifest
     assert classifier.sha256 == bundle.sha256
     assert classifier.labels == ("blue", "green", "red")
@@ -73,7 +73,7 @@ def test_carries_what_the_bundle_says(tiny_bundle: Path, bundle: Bundle) -> None
 
 def test_refuses_what_is_no_frame(tiny_bundle: Path) -> None:
     with pytest.raises(DataError, match="BGR uint8"):
-        Classifier.load(tiny_bundle, 1)(np.zeros((8, 8), np.uint8))
+        Classifier.load(tiny_bundle, threads=1)(np.zeros((8, 8), np.uint8))
 
 
 def test_is_what_the_package_offers() -> None:

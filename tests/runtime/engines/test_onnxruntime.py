@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from gensoup.runtime.engines import load_engine
+from gensoup.runtime.engines import built_precisions, check_precision, inspect_engine, load_engine
 from gensoup.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from gensoup.runtime.errors import EngineError
 
@@ -108,3 +109,55 @@ def test_without_onnxruntime_it_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "'onnxruntime' is not installed: pip install 'gensoup[cpu]'"
+
+
+def test_explaining_gives_the_same_answer_and_a_map(
+    small_graph: Callable[..., bytes], frames: list[np.ndarray]
+) -> None:
+    engine = OnnxRuntimeEngine(small_graph(saliency=True), 1)
+    for image in frames:
+        probabilities, saliency = engine.explain(image)
+        assert np.array_equal(probabilities, engine.infer(image))
+        assert saliency.shape == (8, 8) and saliency.dtype == np.float32
+    with pytest.raises(EngineError, match="the graph has no saliency output"):
+        OnnxRuntimeEngine(small_graph(), 1).explain(frames[0])
+
+
+def test_the_frame_path_computes_no_saliency(small_graph: Callable[..., bytes]) -> None:
+    kernels = [layer.name for layer in OnnxRuntimeEngine(small_graph(saliency=True), 1).layers()]
+    assert kernels and not any("map" in name for name in kernels)
+
+
+def test_fp16_that_runs_as_fp32_is_noticed(small_graph: Callable[..., bytes]) -> None:
+    layers = inspect_engine(OnnxRuntimeEngine(small_graph("fp16"), 1))
+    assert any(layer.kind == "Cast" and layer.precision == "fp16" for layer in layers)
+    if built_precisions(layers) == {"fp32": 3}:  # CPUs without half precision
+        with pytest.raises(EngineError, match="asked for fp16 and built otherwise"):
+            check_precision("fp16", layers, "onnxruntime-cpu")
+    check_precision("fp32", inspect_engine(OnnxRuntimeEngine(small_graph(), 1)), "onnxruntime-cpu")
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_provider_that_is_not_there_is_refused_not_replaced(tiny_model: bytes, provider: str) -> None:
+    import onnxruntime
+
+    wanted = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}[provider]
+    if wanted in onnxruntime.get_available_providers():
+        pytest.skip(f"this onnxruntime has {wanted}")
+    with pytest.raises(EngineError, match=rf"no {wanted}: pip uninstall onnxruntime, then .*gensoup\[gpu\]"):
+        OnnxRuntimeEngine(tiny_model, 1, provider)  # type: ignore[arg-type]
+
+
+def test_a_silent_fall_back_to_the_cpu_is_refused(tiny_model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime only warns when a provider that it has cannot start, and gives a session on the CPU."""
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda model, options, providers: real(model, providers=["CPUExecutionProvider"]),
+    )
+    with pytest.raises(EngineError, match="took CPUExecutionProvider in place of CUDAExecutionProvider"):
+        OnnxRuntimeEngine(tiny_model, 1, "cuda")
