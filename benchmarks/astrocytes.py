@@ -27,6 +27,7 @@ from scipy import stats
 
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.export.architectures import check_names, initial_model, pretrained_weights
+from gensoup.export.batch_norm import reestimate_batch_norm
 from gensoup.runtime.console import StageProgress, stage_bars
 from gensoup.runtime.errors import DataError, GenSoupError, UsageError
 from gensoup.runtime.files import write_atomic
@@ -38,7 +39,6 @@ from gensoup.train.images import decode
 from gensoup.train.learner import Course, Examples, train
 from gensoup.train.roles import assign_roles, near_duplicate_groups
 from gensoup.train.scoring import fitness_on
-from gensoup.train.soup import reestimate_batch_norm
 
 KINDS = ("without", "with", "shuffled")
 PAIRS = (("with", "without"), ("shuffled", "without"), ("with", "shuffled"))

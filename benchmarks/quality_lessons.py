@@ -12,6 +12,7 @@ from quality_workbench import DEVICE, Found, Workbench
 from torch import nn
 
 from gensoup.export.architectures import initial_model
+from gensoup.export.batch_norm import BATCH_NORM_IMAGES, reestimate_batch_norm
 from gensoup.runtime.errors import GenSoupError
 from gensoup.train.breeding import torch_seed
 from gensoup.train.failure import DivergedError
@@ -20,7 +21,6 @@ from gensoup.train.learner import ANNEALED, Course, Examples, train
 from gensoup.train.ledger import Place
 from gensoup.train.optimizers import OPTIMIZERS
 from gensoup.train.scoring import Fitness, fitness_on
-from gensoup.train.soup import BATCH_NORM_IMAGES, reestimate_batch_norm
 
 COLLAPSED = 0.5  # of a trial's correlation, on images being trained on: no recipe that works is so bad
 CHECK_STATISTICS = 128  # clean images that batch-norm statistics are estimated on amid a training

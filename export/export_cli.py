@@ -14,30 +14,88 @@ if TYPE_CHECKING:
 
 
 def export_command(
-    run: Annotated[Path, typer.Argument(help="Run folder of a finished training.")],
-    out: Annotated[Path, typer.Option(help="The bundle to write, NAME.gensoup.")],
+    run: Annotated[Path | None, typer.Argument(help="Run folder of a finished training.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The bundle to write, NAME.gensoup.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="The dataset folder, where it is no more where the run was trained.")
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="Comma-separated: fp32, fp16, int8. fp32, reference and fail-over, is always in.")
+        str,
+        typer.Option(help="Comma-separated: fp32, fp16, int8. A bundle always has fp32, its reference and fail-over."),
     ] = "fp32",
+    target: Annotated[
+        str | None, typer.Option(help="Comma-separated: onnx, openvino. Written beside the bundle, per precision.")
+    ] = None,
     parity_report: Annotated[
         Path | None, typer.Option(help="Write parity with the worst frames shown to this HTML file.")
     ] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write parity in full to this file.")] = None,
+    probe_kit: Annotated[
+        Path | None,
+        typer.Option(help="Write untrained graphs to measure a device with into this folder, or go on there."),
+    ] = None,
+    architectures: Annotated[
+        str | None, typer.Option(help="With --probe-kit: comma-separated torchvision classifiers; default: all eleven.")
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="With --probe-kit: comma-separated pixels (96,128,224).")] = None,
 ) -> None:
     """Export a run as one .gensoup bundle, once it is proven equal to the trained network."""
-    from rich.console import Console
-
-    from gensoup.runtime.console import stage_bars
     from gensoup.runtime.errors import MissingDependencyError
 
+    _check_options(
+        probe_kit,
+        bundle={
+            "a run folder": run,
+            "--out": out,
+            "--data": data,
+            "--target": target,
+            "--json": json,
+            "--parity-report": parity_report,
+        },
+        kit={"--architectures": architectures, "--size": size},
+    )
     try:
-        from gensoup.export.exporter import export_run
+        if probe_kit is not None:
+            _probe_kit(probe_kit, architectures, size, precision)
+        elif run is not None and out is not None:
+            _bundle(run, out, data, precision, target, parity_report, json)
     except ModuleNotFoundError as error:
         package = error.name or "torch"
         raise MissingDependencyError(package, "cpu" if package == "onnxruntime" else "train") from error
+
+
+def _check_options(probe_kit: Path | None, bundle: dict[str, object], kit: dict[str, object]) -> None:
+    """Raise UsageError for options of the other use of the command, or when a needed one is missing."""
+    from gensoup.runtime.errors import UsageError
+
+    if probe_kit is not None:
+        if foreign := [name for name, value in bundle.items() if value is not None]:
+            raise UsageError(
+                f"--probe-kit: writes untrained graphs and takes no {foreign[0].removeprefix('a ')}; leave it out"
+            )
+        if kit["--size"] is None:
+            raise UsageError("--probe-kit: needs --size, the deploy sizes to measure, such as 96,128,224")
+        return
+    if foreign := [name for name, value in kit.items() if value is not None]:
+        raise UsageError(f"{foreign[0]}: belongs to --probe-kit; a run's network and size are settled")
+    for name in ("a run folder", "--out"):
+        if bundle[name] is None:
+            raise UsageError(f"gensoup export needs {name}: gensoup export RUN --out NAME.gensoup")
+
+
+def _bundle(
+    run: Path,
+    out: Path,
+    data: Path | None,
+    precision: str,
+    target: str | None,
+    parity_report: Path | None,
+    json: Path | None,
+) -> None:
+    from rich.console import Console
+
+    from gensoup.export.exporter import export_run
+    from gensoup.runtime.console import stage_bars
 
     with stage_bars() as progress:
         exported = export_run(
@@ -46,13 +104,41 @@ def export_command(
             data,
             progress,
             precisions=precision.split(","),
+            targets=(target or "").split(","),
             parity_json=json,
             parity_page=parity_report,
         )
     console = Console()
     _show(console, exported.report)
+    for path in exported.target_files:
+        console.print(f"{path}: {path.stat().st_size / 1e6:.1f} MB", markup=False, highlight=False, soft_wrap=True)
     console.print(
         f"{exported.path}: {exported.size_bytes / 1e6:.1f} MB, sha256 {exported.sha256[:16]}…",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _probe_kit(path: Path, architectures: str | None, size: str | None, precision: str) -> None:
+    from rich.console import Console
+
+    from gensoup.export.architectures import ARCHITECTURES
+    from gensoup.export.precisions import parse_precisions
+    from gensoup.export.probe_kit import write_probe_kit
+    from gensoup.runtime.console import stage_bars
+    from gensoup.runtime.errors import UsageError
+
+    try:
+        sizes = [int(text) for text in (size or "").split(",")]
+    except ValueError as error:
+        raise UsageError(f"--size {size}: must be whole numbers of pixels, such as 96,128,224") from error
+    names = ARCHITECTURES if architectures is None else [name.strip() for name in architectures.split(",")]
+    with stage_bars() as progress:
+        kit = write_probe_kit(path, names, sizes, parse_precisions(precision.split(","), always=""), progress)
+    total = sum((path / graph.file).stat().st_size for graph in kit.graphs)
+    Console().print(
+        f"{path}: {len(kit.graphs)} graphs, {total / 1e6:.1f} MB; untrained, to measure a device with",
         markup=False,
         highlight=False,
         soft_wrap=True,

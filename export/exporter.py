@@ -41,6 +41,7 @@ from gensoup.export.samples import (
     Samples,
     read_samples,
 )
+from gensoup.export.targets import parse_targets, staged
 from gensoup.export.trained import TrainedModel
 from gensoup.runtime.bundle import MODEL_FILES, SUFFIX, Golden, Manifest, write_bundle
 from gensoup.runtime.classifier import Classifier
@@ -60,12 +61,13 @@ LEAST_INT8_TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class Exported:
-    """The written bundle and the parity that allowed it."""
+    """The written bundle and the parity that allowed it. target_files: what was written beside it."""
 
     path: Path
     sha256: str
     size_bytes: int
     report: ParityReport
+    target_files: tuple[Path, ...] = ()
 
     @property
     def parity(self) -> Parity:
@@ -80,6 +82,7 @@ def export_run(
     progress: StageProgress | None = None,
     *,
     precisions: Sequence[str] = ("fp32",),
+    targets: Sequence[str] = (),
     parity_json: Path | None = None,
     parity_page: Path | None = None,
 ) -> Exported:
@@ -92,7 +95,7 @@ def export_run(
     """
     if out.suffix != SUFFIX:
         raise UsageError(f"--out {out}: a bundle's name ends in {SUFFIX}")
-    asked = parse_precisions(precisions)
+    asked, targets = parse_precisions(precisions), parse_targets(targets)
     report = progress or (lambda stage, done, total: None)
     trained, model = TrainedModel.load(run)
     folder = data or Path(trained.data)
@@ -138,14 +141,15 @@ def export_run(
         saliency=saliency,
     )
     unproven = out.with_name(f".{out.stem}.unproven{SUFFIX}")
+    models = {name: built.model for name, built in graphs.items()}
     try:
-        models = {name: built.model for name, built in graphs.items()}
         sha256 = write_bundle(unproven, manifest, models, golden, card_of_run(manifest, folder.resolve().name, run))
         Classifier.load(unproven)
-        unproven.replace(out)
+        with staged(targets, out, models, manifest, golden) as files:
+            unproven.replace(out)
     finally:
         unproven.unlink(missing_ok=True)
-    return Exported(out, sha256, out.stat().st_size, proof)
+    return Exported(out, sha256, out.stat().st_size, proof, tuple(files))
 
 
 def golden_frames(model: nn.Module, temperature: float, preprocess: Preprocess) -> Golden:

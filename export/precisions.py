@@ -41,13 +41,13 @@ class BuiltGraph:
         return {"asked": self.precision, "built": self.built, **kept, **self.how}
 
 
-def parse_precisions(names: Iterable[str]) -> tuple[str, ...]:
-    """The precisions to build, fp32 always among them, each once. Raises UsageError for what is none."""
+def parse_precisions(names: Iterable[str], always: str = "fp32") -> tuple[str, ...]:
+    """The precisions to build, each once, ``always`` among them. Raises UsageError for what is none."""
     asked = [name.strip() for name in names if name.strip()]
     for name in asked:
         if name not in PRECISIONS:
             raise UsageError(f"--precision: '{name}' is unknown, choose from {', '.join(PRECISIONS)}")
-    return tuple(name for name in PRECISIONS if name in asked or name == "fp32")
+    return tuple(name for name in PRECISIONS if name in asked or name == always)
 
 
 def build_graph(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gensoup.bench.probe import LatencyEstimate
 from gensoup.export.architectures import build
+from gensoup.export.batch_norm import reestimate_batch_norm
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import GenSoupError
 from gensoup.train.breeding import Plan, branch_genes, torch_seed
@@ -20,7 +21,7 @@ from gensoup.train.individual import AVERAGE_SUFFIX, Trainer
 from gensoup.train.learner import ANNEALED, Course, train
 from gensoup.train.ledger import Record
 from gensoup.train.scoring import fitness_of, predict_logits
-from gensoup.train.soup import Ingredient, Soup, Weights, average, greedy_soup, reestimate_batch_norm
+from gensoup.train.soup import Ingredient, Soup, Weights, average, greedy_soup
 
 
 @dataclass(frozen=True)

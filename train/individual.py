@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gensoup.export.architectures import initial_model
+from gensoup.export.batch_norm import reestimate_batch_norm
 from gensoup.runtime.errors import GenSoupError
 from gensoup.train.astrocytes import AstrocyteFactors, AstrocyteSettings
 from gensoup.train.breeding import Plan, torch_seed
@@ -20,7 +21,7 @@ from gensoup.train.learner import ANNEALED, Course, Examples, Schedule, train
 from gensoup.train.ledger import Ledger, Record
 from gensoup.train.scoring import Fitness, fitness_on
 from gensoup.train.settings import Settings
-from gensoup.train.soup import average, reestimate_batch_norm
+from gensoup.train.soup import average
 
 AVERAGE_SUFFIX = "-average"
 

@@ -18,13 +18,13 @@ from quality_pool import deal, open_folder
 from quality_results import read
 
 from gensoup.export.architectures import build
+from gensoup.export.batch_norm import reestimate_batch_norm
 from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.train.breeding import GOOD_RECIPE
 from gensoup.train.genes import Recipe
 from gensoup.train.learner import Course, train
 from gensoup.train.roles import SHARES, THREE_SHARES
 from gensoup.train.scoring import predict_logits
-from gensoup.train.soup import reestimate_batch_norm
 from gensoup.train.split import Split
 
 NETWORK = "shufflenet_v2_x0_5"

@@ -11,9 +11,9 @@ import torch
 
 import gensoup
 from gensoup.export.architectures import initial_model
+from gensoup.export.batch_norm import reestimate_batch_norm
 from gensoup.export.graph import MEAN, STD, DeployGraph, standardise, to_onnx, to_planes
 from gensoup.runtime.engines import load_engine
-from gensoup.train.soup import reestimate_batch_norm
 
 SIZE, TEMPERATURE = 32, 1.7
 NAMES = ("squeezenet1_1", "mobilenet_v3_small")

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from gensoup.export.architectures import build
+from gensoup.export.batch_norm import BATCH_NORM_BATCH, reestimate_batch_norm
 from gensoup.export.graph import standardise, to_planes
-from gensoup.train.soup import BATCH_NORM_BATCH, Ingredient, average, greedy_soup, reestimate_batch_norm
+from gensoup.train.soup import Ingredient, average, greedy_soup
 
 CPU = torch.device("cpu")
 
