@@ -39,7 +39,7 @@ class BudgetedTrainer(Trainer):
     def __init__(
         self, settings: Settings, admission: Admission, pool: Pool, ledger: Ledger, meter: ImageMeter, shares: Shares
     ) -> None:
-        super().__init__(settings, admission, RoleData(pool.load, pool.classes), ledger)
+        super().__init__(settings, admission, RoleData(pool.load, pool.classes), ledger, meter)
         self._pool, self._meter, self._shares = pool, meter, shares
         first = settings.population_of(0)
         if settings.start == "race":

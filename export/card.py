@@ -6,6 +6,8 @@ Sections after Mitchell et al., "Model Cards for Model Reporting" (2019); the he
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -26,6 +28,7 @@ _TITLES = {
     "calibration_error": "Calibration error",
     "negative_log_likelihood": "Negative log-likelihood",
 }
+_EMPHASIS = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word stands for itself
 _RATIOS = ("precision", "recall", "specificity", "f1")
 # Torchvision's own trainings and conversions; what it distributes under other terms (SWAG) is not among them.
 _TORCHVISION_BSD = (
@@ -144,12 +147,14 @@ def _intended_use(manifest: Manifest) -> str:
 
 
 def _data(manifest: Manifest, data: str, roles: Mapping[str, Sequence[str]], run: Mapping[str, Any]) -> str:
-    counts = {role: Counter(PurePosixPath(file).parts[0] for file in files) for role, files in roles.items()}
-    classes = sorted({name for count in counts.values() for name in count})
+    counts = {
+        role: Counter(unicodedata.normalize("NFC", PurePosixPath(file).parts[0]) for file in files)
+        for role, files in roles.items()
+    }
     lines = [f"Folder `{_text(data)}`, fingerprint `{manifest.provenance.get('data_fingerprint', 'unknown')}`."]
     if counts:
         groups = run.get("groups_in_role", {})
-        rows = [[name, *(str(count[name]) for count in counts.values())] for name in classes]
+        rows = [[name, *(str(count[name]) for count in counts.values())] for name in manifest.labels]
         rows.append(["all images", *(str(sum(count.values())) for count in counts.values())])
         if groups:
             rows.append(["groups", *(str(groups.get(role, "unknown")) for role in counts)])
@@ -210,9 +215,10 @@ def _calibration(manifest: Manifest, run: Mapping[str, Any]) -> str:
         )
     if not manifest.thresholds:
         return " ".join([*lines, "No thresholds were chosen: every answer counts as certain."])
+    refit = ", before the last training on them" if run.get("settings", {}).get("refit_epochs") else ""
     lines.append(
         "Below its class's threshold an answer should count as uncertain. Thresholds were chosen on the search's "
-        "images, before the last training on them: the highest F1 that leaves a recall of .85 where the network has it."
+        f"images{refit}: the highest F1 that leaves a recall of .85 where the network has it."
     )
     table = _table(["class", "threshold"], [[label, f"{value:.3f}"] for label, value in manifest.thresholds.items()])
     text = " ".join(lines) + "\n\n" + table
@@ -296,4 +302,5 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def _text(text: str) -> str:
     """A name so that Markdown and HTML show it as it is: class folders are called as they like."""
     escaped = text.replace("&", "&amp;").replace("<", "&lt;")
-    return "".join(f"\\{sign}" if sign in "\\`*_|[]#$" else sign for sign in escaped)
+    escaped = "".join(f"\\{sign}" if sign in "\\`*|[]#$" else sign for sign in escaped)
+    return _EMPHASIS.sub(r"\\_", escaped)

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gensoup.export.inspect_cli import show_bundle
+from gensoup.runtime.signature_cli import RequireSignature, ask_passphrase
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from gensoup.export.parity_page import ParityReport
+    from gensoup.runtime.signature import SigningKey
 
 
 def export_command(
@@ -29,7 +33,14 @@ def export_command(
     parity_report: Annotated[
         Path | None, typer.Option(help="Write parity with the worst frames shown to this HTML file.")
     ] = None,
-    json: Annotated[Path | None, typer.Option("--json", help="Write parity in full to this file.")] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write parity, or what --inspect shows, in full to this file.")
+    ] = None,
+    sign: Annotated[Path | None, typer.Option(metavar="KEY", help="Sign the bundle with this private key.")] = None,
+    inspect: Annotated[
+        Path | None, typer.Option(metavar="BUNDLE", help="Show what is in a bundle, and export nothing.")
+    ] = None,
+    require_signature: RequireSignature = None,
     probe_kit: Annotated[
         Path | None,
         typer.Option(help="Write untrained graphs to measure a device with into this folder, or go on there."),
@@ -40,25 +51,31 @@ def export_command(
     size: Annotated[str | None, typer.Option(help="With --probe-kit: comma-separated pixels (96,128,224).")] = None,
 ) -> None:
     """Export a run as one .gensoup bundle, once it is proven equal to the trained network."""
-    from gensoup.runtime.errors import MissingDependencyError
+    from gensoup.runtime.errors import MissingDependencyError, UsageError
 
-    _check_options(
-        probe_kit,
-        bundle={
-            "a run folder": run,
-            "--out": out,
-            "--data": data,
-            "--target": target,
-            "--json": json,
-            "--parity-report": parity_report,
-        },
-        kit={"--architectures": architectures, "--size": size},
-    )
+    bundle: dict[str, object] = {
+        "a run folder": run,
+        "--out": out,
+        "--data": data,
+        "--target": target,
+        "--sign": sign,
+        "--parity-report": parity_report,
+    }
+    kit: dict[str, object] = {"--architectures": architectures, "--size": size}
+    if inspect is not None:
+        named = {**bundle, **kit, "--probe-kit": probe_kit}
+        if foreign := [name for name, value in named.items() if value is not None]:
+            raise UsageError(f"--inspect: shows a bundle and takes no {foreign[0].removeprefix('a ')}; leave it out")
+        show_bundle(inspect, json, require_signature)
+        return
+    if require_signature is not None:
+        raise UsageError("--require-signature: belongs to --inspect here; a new bundle is signed with --sign KEY")
+    _check_options(probe_kit, bundle={**bundle, "--json": json}, kit=kit)
     try:
         if probe_kit is not None:
             _probe_kit(probe_kit, architectures, size, precision)
         elif run is not None and out is not None:
-            _bundle(run, out, data, precision, target, parity_report, json)
+            _bundle(run, out, data, precision, target, parity_report, json, _signing_key(sign))
     except ModuleNotFoundError as error:
         package = error.name or "torch"
         raise MissingDependencyError(package, "cpu" if package == "onnxruntime" else "train") from error
@@ -83,6 +100,13 @@ def _check_options(probe_kit: Path | None, bundle: dict[str, object], kit: dict[
             raise UsageError(f"gensoup export needs {name}: gensoup export RUN --out NAME.gensoup")
 
 
+def _signing_key(path: Path | None) -> SigningKey | None:
+    """Read before the work begins: a wrong key or passphrase must not turn up at its end."""
+    from gensoup.runtime.signature import SigningKey
+
+    return None if path is None else SigningKey.load(path, ask_passphrase)
+
+
 def _bundle(
     run: Path,
     out: Path,
@@ -91,10 +115,12 @@ def _bundle(
     target: str | None,
     parity_report: Path | None,
     json: Path | None,
+    key: SigningKey | None,
 ) -> None:
     from rich.console import Console
 
     from gensoup.export.exporter import export_run
+    from gensoup.runtime.bundle import sign_bundle
     from gensoup.runtime.console import stage_bars
 
     with stage_bars() as progress:
@@ -108,12 +134,15 @@ def _bundle(
             parity_json=json,
             parity_page=parity_report,
         )
+    if key is not None:
+        sign_bundle(out, key, out)
     console = Console()
     _show(console, exported.report)
     for path in exported.target_files:
         console.print(f"{path}: {path.stat().st_size / 1e6:.1f} MB", markup=False, highlight=False, soft_wrap=True)
     console.print(
-        f"{exported.path}: {exported.size_bytes / 1e6:.1f} MB, sha256 {exported.sha256[:16]}…",
+        f"{exported.path}: {exported.size_bytes / 1e6:.1f} MB, sha256 {exported.sha256[:16]}…"
+        + ("" if key is None else f", signed by {key.public.name}"),
         markup=False,
         highlight=False,
         soft_wrap=True,

@@ -110,7 +110,7 @@ def run_stages(settings: Any, out: Path, console: Any) -> dict[str, Any]:
         console,
         2,
         "train",
-        f"search at {settings.sizes[0]} px, at most {settings.max_macs / 1e6:.0f} M multiply-adds"
+        f"search at {settings.sizes[0]} px, at most {settings.max_macs:.0f} M multiply-adds"
         + ("" if settings.min_fps is None else f", at least {settings.min_fps:g} frames a second"),
     )
     with stage_bars() as progress:

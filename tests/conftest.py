@@ -232,7 +232,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, make_settings: Callable[.
         data,
         sizes=(48,),
         architectures=("shufflenet_v2_x0_5", "mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x1_0"),
-        max_macs=5e6,
+        max_macs=5.0,
         population=4,
         branches=2,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from gensoup.train.finish import Finished, refit
 from gensoup.train.individual import Trainer
 from gensoup.train.ledger import Record
 from gensoup.train.scoring import fit_temperature, predict_logits, probabilities
-from gensoup.train.settings import Settings
 from gensoup.train.split import Split
 from gensoup.train.summary import enrich
 from gensoup.train.tensorboard import write_events
@@ -33,8 +32,16 @@ SCHEMA_VERSION = 2
 HELD_OUT = ("search", "soup", "test")
 
 
-def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> dict[str, Any]:
-    """Fit the temperature on ``search``, refit, open ``test``, write the model and the predictions."""
+def conclude(
+    out: Path, split: Split, trainer: Trainer, finished: Finished, fingerprint: str, notes: Sequence[str]
+) -> dict[str, Any]:
+    """Fit the temperature on ``search``, refit, open ``test``, write the model and the predictions.
+
+    fingerprint: of the data; notes: on the run, for who reads its result.
+    ``images_trained`` is what the outcome took: every individual once, as the ledger has it, and all that passed beside
+    them, in soups and in scoring them; so it is the same for a run that was cut off and resumed, and what a cut made
+    to be done twice is not in it. The sealed test stands apart.
+    """
     settings, ancestor, model, device = trainer.settings, finished.ancestor, finished.model, torch.device("cpu")
     candidate = trainer.admission.candidate(ancestor.recipe["architecture"])
 
@@ -46,11 +53,15 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
     temperature = fit_temperature(held_out["search"], split.folder.targets[split.roles["search"]])
     if settings.refit_epochs:
         model = refit(trainer, ancestor, model)
+    # What is not in the ledger: soups (those over the limit too) and their scores; done anew where a run is resumed.
+    besides, untested = trainer.meter.spent - trainer.ledger.images_added, trainer.meter.spent
     held_out["test"] = logits("test")
+    tested = trainer.meter.spent - untested
     outputs = {role: probabilities(held_out[role], temperature) for role in HELD_OUT}
     scores = {role: _score(split, role, outputs[role]) for role in HELD_OUT}
     thresholds = tuple(map(float, choose_thresholds(split.folder.targets[split.roles["search"]], outputs["search"])))
     records = trainer.ledger.records()
+    individuals = sum(record.images for record in records)
     metrics: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "labels": list(split.folder.labels),
@@ -67,7 +78,7 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
         },
         "grouped_by": GROUPS_FILE if split.folder.groups is not None else "near-duplicates",
         "skipped": dict(split.store.skipped),
-        "notes": list(split.notes),
+        "notes": [*split.notes, *notes],
         "admitted": [
             {
                 "architecture": one.name,
@@ -83,14 +94,14 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
             "ingredients": list(finished.soup.names),
             "judge": settings.judge,
             "loss": finished.soup.loss,
-            "images": finished.soup.images,
             "steps": [vars(step) for step in finished.soup.steps],
         },
         "individuals": [{"name": record.name, **_plain(record)} for record in records],
         "limit_ms": settings.limit_ms,
         "latency_ms": None if finished.latency is None else _finite(finished.latency),
         "over_the_limit_when_fused": finished.dropped,
-        "images_trained": sum(record.images for record in records) + finished.soup.images,
+        "images_trained": individuals + besides,
+        "images": {"individuals": individuals, "soup": besides, "test": tested},
         "settings": settings.to_dict(),
     }
     write_atomic(out / PREDICTIONS_FILE, _predictions(split, outputs["test"]))
@@ -104,7 +115,7 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
         data=str(Path(settings.data).resolve()),
         thresholds=thresholds,
         metrics={**_summary(scores), "certain": _certain(split, outputs["test"], thresholds)},
-        provenance={"seed": settings.seed, "data_fingerprint": Settings.load(out)[1], "genes": ancestor.genes},
+        provenance={"seed": settings.seed, "data_fingerprint": fingerprint, "genes": ancestor.genes},
     )
     trained.save(out, model.state_dict())
     write_events(out, records, metrics["scores"])
@@ -148,8 +159,9 @@ def _predictions(split: Split, rows: NDArray[np.float64]) -> str:
 
 
 def _plain(record: Record) -> dict[str, Any]:
-    nll = record.nll if np.isfinite(record.nll) else None
-    return vars(replace(record, nll=0.0)) | {"nll": nll}
+    """For JSON, which knows no infinity; a refit has no score, since it saw all that it could be scored on."""
+    values = vars(record) | {"nll": record.nll if np.isfinite(record.nll) else None}
+    return values | {"mcc": None} if record.complete and not record.scored else values
 
 
 def _finite(estimate: LatencyEstimate) -> dict[str, float | None]:

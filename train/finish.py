@@ -15,7 +15,7 @@ from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import GenSoupError
 from gensoup.train.breeding import Plan, branch_genes, torch_seed
 from gensoup.train.constraint import LimitError, RunProfile
-from gensoup.train.failure import check_finite, counted, images_of, reason_of, release_memory
+from gensoup.train.failure import check_finite, reason_of, release_memory
 from gensoup.train.genes import Recipe
 from gensoup.train.individual import AVERAGE_SUFFIX, Trainer
 from gensoup.train.learner import ANNEALED, Course, train
@@ -63,25 +63,16 @@ def fuse(trainer: Trainer, ancestor: Record, progress: StageProgress) -> tuple[S
     size = trainer.admission.candidate(ancestor.recipe["architecture"]).size
     model = build(ancestor.recipe["architecture"], trainer.data.classes).to(trainer.device)
 
-    images = 0
-
-    def losses() -> tuple[float, float]:
-        nonlocal images
-        on_search, on_soup, passes = _losses(trainer, model, size)
-        images += passes
-        return on_search, on_soup
-
     def ingredient(name: str) -> Ingredient:
         weights = ledger.weights(name)
         model.load_state_dict(weights)
-        return Ingredient(name, weights, *losses())
+        return Ingredient(name, weights, *_losses(trainer, model, size))
 
     def fused(members: Sequence[Weights]) -> tuple[Weights, float]:
-        nonlocal images
         model.load_state_dict(average(members, [1 / len(members)] * len(members)))
-        images += trainer.repair(model, size)
+        trainer.repair(model, size)
         state = {key: value.detach().clone() for key, value in model.state_dict().items()}
-        return state, losses()[1]
+        return state, _losses(trainer, model, size)[1]
 
     # What started afresh, at another size, is no relative of what its genes came from.
     names = [ancestor.name] if settings.branch_from == "ancestor" or not settings.branches else []
@@ -101,7 +92,7 @@ def fuse(trainer: Trainer, ancestor: Record, progress: StageProgress) -> tuple[S
         ingredients = [min(ingredients, key=lambda one: (one.search_loss, one.name))]
     soup = greedy_soup(ingredients, fused)
     model.load_state_dict(soup.weights)
-    return replace(soup, images=images), model.cpu().eval()
+    return soup, model.cpu().eval()
 
 
 def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
@@ -118,13 +109,13 @@ def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
         started = time.monotonic()
         gentle = replace(recipe, learning_rate=recipe.learning_rate * trainer.settings.refit_rate)
         weights: dict[str, dict[str, Tensor]] = {}
-        reason, images = None, 0
+        reason, passed_before = None, trainer.meter.spent
         try:
-            weights[""], images = _refitted(trainer, gentle, torch_seed(trainer.settings.seed, place), model)
+            weights[""] = _refitted(trainer, gentle, torch_seed(trainer.settings.seed, place), model)
         except GenSoupError:
             raise
         except Exception as error:
-            reason, images = reason_of(error), images_of(error)
+            reason = reason_of(error)
         if reason is not None:
             release_memory()
         record = Record(
@@ -135,7 +126,7 @@ def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
             inherited="soup",
             size=candidate.size,
             macs=candidate.macs,
-            images=images,
+            images=trainer.meter.spent - passed_before,
             seconds=time.monotonic() - started,
             reason=reason,
         )
@@ -145,8 +136,8 @@ def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def _refitted(trainer: Trainer, recipe: Recipe, seed: int, model: nn.Module) -> tuple[dict[str, Tensor], int]:
-    """The weights after a refit, and the images it cost."""
+def _refitted(trainer: Trainer, recipe: Recipe, seed: int, model: nn.Module) -> dict[str, Tensor]:
+    """The weights after a refit."""
     settings, size = trainer.settings, trainer.admission.candidate(recipe.architecture).size
     course = Course(
         epochs=settings.refit_epochs,
@@ -159,11 +150,10 @@ def _refitted(trainer: Trainer, recipe: Recipe, seed: int, model: nn.Module) -> 
     examples = trainer.data.at("refit", size)
     network = build(recipe.architecture, trainer.data.classes).to(trainer.device)
     network.load_state_dict(model.state_dict())
-    images = train(network, examples, recipe, course, trainer.device).images
-    with counted(lambda: images):
-        images += reestimate_batch_norm(network, examples.images, trainer.device)
-        check_finite(network.state_dict())
-    return network.state_dict(), images
+    train(network, examples, recipe, course, trainer.device)
+    reestimate_batch_norm(network, examples.images, trainer.device)
+    check_finite(network.state_dict())
+    return network.state_dict()
 
 
 def _best_of_each_architecture(ranked: list[Record]) -> list[Record]:
@@ -184,18 +174,16 @@ def _last_relatives(trainer: Trainer, ancestor: Record) -> list[Record]:
     ]
 
 
-def _losses(trainer: Trainer, model: nn.Module, size: int) -> tuple[float, float, int]:
+def _losses(trainer: Trainer, model: nn.Module, size: int) -> tuple[float, float]:
     """What orders (on ``search``) and what accepts (on ``soup``): likelihood losses, both at the temperature of
-    ``search``, as it is deployed; or Matthews' correlations, negated. And the images that passed."""
+    ``search``, as it is deployed; or Matthews' correlations, negated."""
     search = trainer.fitness(model, size)
-    soup, passes = search, search.images
+    soup = search
     if trainer.settings.roles == "four":
         examples = trainer.data.at("soup", size)
         logits = predict_logits(model, examples.images, trainer.device)
         soup = fitness_of(logits, examples.targets, search.temperature)
-        passes += len(examples)
-    found = (search.nll, soup.nll) if trainer.settings.judge == "likelihood" else (-search.mcc, -soup.mcc)
-    return (*found, passes)
+    return (search.nll, soup.nll) if trainer.settings.judge == "likelihood" else (-search.mcc, -soup.mcc)
 
 
 def _step_reporter(progress: StageProgress, branches: int) -> Callable[[int], Callable[[int, int], None]]:

@@ -58,7 +58,7 @@ def write_report(
         metrics=metrics,
         summary=summary,
         limit_ms=limit_ms,
-        individuals=sorted(individuals, key=lambda one: (one["reason"] is not None, -one["mcc"])),
+        individuals=sorted(individuals, key=lambda one: (one["reason"] is not None, -(one["mcc"] or 0))),
         by_name={one["name"]: one for one in individuals},
         choices=categories(individuals),
         numbers=numbers(individuals),
@@ -87,7 +87,7 @@ def _figures(metrics: Mapping[str, Any], limit_ms: float | None, deployed: Any) 
     individuals, scores, summary = metrics["individuals"], metrics["scores"], metrics["summary"]
     latency = (metrics["latency_ms"] or {}).get("p99_ms")
     finals = {"macs": metrics["macs"], "latency_ms": latency}
-    limits = {"macs": metrics["settings"]["max_macs"], "latency_ms": limit_ms}
+    limits = {"macs": metrics["settings"]["max_macs"] * 1e6, "latency_ms": limit_ms}
     mcc = scores["search"]["mcc"]
     drawn = {
         "convergence": figures_search.convergence(individuals, mcc),

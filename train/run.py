@@ -24,6 +24,8 @@ from gensoup.train.constraint import GIVEN_FILE, PROFILE_FILE, Admission, RunPro
 from gensoup.train.finish import finish
 from gensoup.train.individual import RoleData, Trainer
 from gensoup.train.ledger import Ledger
+from gensoup.train.meter import ImageMeter
+from gensoup.train.remarks import remarks, remarks_on_alphabet
 from gensoup.train.run_folder import CACHE, check_out, held
 from gensoup.train.search import evolve
 from gensoup.train.settings import CONFIG_FILE, Settings
@@ -58,8 +60,8 @@ def _train(
     progress: StageProgress,
 ) -> dict[str, Any]:
     """The run itself, in a folder that this process holds. made: whether the folder is this call's own."""
-    new = not (out / CONFIG_FILE).exists()
-    _open_run_folder(settings, out, folder.fingerprint(), resume)
+    new, fingerprint = not (out / CONFIG_FILE).exists(), folder.fingerprint()
+    _open_run_folder(settings, out, fingerprint, resume)
     if (out / METRICS_FILE).exists() and (out / MODEL_FILE).exists():
         return read_metrics(out)
     started = time.monotonic()
@@ -82,15 +84,17 @@ def _train(
         data = RoleData(split.examples, len(folder.labels))
         about = {
             "labels": list(folder.labels),
-            "data_fingerprint": folder.fingerprint(),
+            "data_fingerprint": fingerprint,
             "settings": settings.to_dict(),
         }
-        trainer = Trainer(settings, admission, data, Ledger(out, about))
-        ranked = evolve(trainer, progress)
-        finished = finish(trainer, ranked, run_profile, progress)
-        metrics = conclude(out, split, trainer, finished)
+        notes = [*remarks(settings), *remarks_on_alphabet(settings, admission), *run_profile.notes]
+        with ImageMeter(one.name for one in admission.candidates) as meter:
+            trainer = Trainer(settings, admission, data, Ledger(out, about, started), meter)
+            ranked = evolve(trainer, progress)
+            finished = finish(trainer, ranked, run_profile, progress)
+            metrics = conclude(out, split, trainer, finished, fingerprint, notes)
         metrics["device"] = dict(run_profile.profile.device)
-        metrics["seconds"] = round(time.monotonic() - started, 1)
+        metrics["seconds"] = round(trainer.ledger.seconds, 1)
         write_atomic(out / METRICS_FILE, json.dumps(metrics, indent=1, ensure_ascii=False))
     finally:
         shutil.rmtree(out / CACHE, ignore_errors=True)  # patients' images; decoded again when resumed

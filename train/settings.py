@@ -20,7 +20,7 @@ from gensoup.train.optimizers import DEFAULT_OPTIMIZERS
 from gensoup.train.run_folder import CONFIG_FILE
 from gensoup.train.validation import check_known, validate
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 DEFAULT_REDRAW = {name: 0.05 for name in NAMES if name != "architecture"}
 
 
@@ -31,9 +31,9 @@ class Settings:
     Images. sizes: deploy sizes in pixels; each architecture gets the largest that it holds the limits at. roles:
     ``three`` takes one part of the images for ``search`` and ``soup``.
 
-    Limits. max_macs: multiply-adds of one frame. min_fps, max_latency_ms: None where nothing is timed. init:
-    ``pretrained`` takes ImageNet weights (``weights_dir``, else torchvision's download) and leaves out what has none;
-    ``random`` never downloads and draws what ``weights_dir`` lacks.
+    Limits. max_macs: multiply-adds of one frame, in millions. min_fps, max_latency_ms: None where nothing is timed.
+    init: ``pretrained`` takes ImageNet weights (``weights_dir``, else torchvision's download) and leaves out what has
+    none; ``random`` never downloads and draws what ``weights_dir`` lacks.
 
     Genes. scales: of each number; equal bounds fix it. mixing: whether augmentation mixes images (CutMix, Mixup).
 
@@ -65,7 +65,7 @@ class Settings:
     optimizers: tuple[str, ...] = DEFAULT_OPTIMIZERS
     init: str = "pretrained"
     weights_dir: str | None = None
-    max_macs: float = 600e6
+    max_macs: float = 600.0
     min_fps: float | None = None
     max_latency_ms: float | None = None
     scales: Mapping[str, Scale] = field(default_factory=dict)

@@ -111,6 +111,9 @@ def test_resuming_keeps_what_is_not_said_again() -> None:
         ("mixing: sometimes\n", "true or false"),
         ("min_fps: fast\n", "--min-fps fast"),
         ("sizes: [big]\n", "--size big"),
+        ("losses: [[cross_entropy]]\n", "--losses ['cross_entropy']: must be a name"),
+        ("optimizers: 3\n", "--optimizers 3: must be a name"),
+        ("max_macs: 6.0e+8\n", "--max-macs 6e+08: is in millions"),
     ],
 )
 def test_a_wrong_configuration_is_one_line_with_the_way_out(tmp_path: Path, text: str, named: str) -> None:
@@ -132,4 +135,4 @@ def test_every_preset_admits_its_own_alphabet(name: str) -> None:
     if name in ("gen-soup", "gen-cnn"):
         return  # ours keeps two large ones to show what the limit is for
     for architecture in settings.architectures:
-        assert count_cost(architecture, 5, settings.sizes[0])[0] <= settings.max_macs, architecture
+        assert count_cost(architecture, 5, settings.sizes[0])[0] <= settings.max_macs * 1e6, architecture

@@ -142,9 +142,6 @@ def test_individuals_are_all_there_with_growing_sizes(tiny_run: Any) -> None:
     sizes = {tuple(one["place"])[:2]: one["size"] for one in tiny_run.metrics["individuals"]}
     assert sizes["search", 0] == 32 and sizes["search", 1] == 48
     assert all(one["size"] == 48 for one in tiny_run.metrics["individuals"] if one["place"][0] == "branch")
-    assert tiny_run.metrics["images_trained"] == tiny_run.metrics["soup"]["images"] + sum(
-        one["images"] for one in tiny_run.metrics["individuals"]
-    )
 
 
 def test_a_finished_run_is_returned_as_it_is_when_resumed(tiny_run: Any) -> None:
@@ -277,7 +274,7 @@ def test_a_folder_with_something_in_it_is_left_alone(settings: Settings, whole: 
 
 def test_a_run_that_never_began_leaves_nothing_behind(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(GenSoupError, match="no architecture meets the limits"):
-        train_run(replace(settings, max_macs=1.0), tmp_path / "run", progress=silent)
+        train_run(replace(settings, max_macs=0.5), tmp_path / "run", progress=silent)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -364,7 +361,7 @@ def test_no_infeasible_architecture_is_ever_built_for_training(
     for module in (individual, finish):
         monkeypatch.setattr(module, "train", counted_training)
     names = (LARGE, FAST, "mobilenet_v3_small", "shufflenet_v2_x1_0")
-    timed = replace(settings, architectures=names, min_fps=64.0, max_macs=4e6, generations=2, population=4)
+    timed = replace(settings, architectures=names, min_fps=64.0, max_macs=4.0, generations=2, population=4)
     profile = device(tmp_path / "cart.json", **{LARGE: 1.0, FAST: 9.0, "mobilenet_v3_small": 14.0})
     metrics = train_run(timed, tmp_path / "run", profile=profile, progress=silent)
     reasons = {one["architecture"]: one["reason"] for one in metrics["excluded"]}
