@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gensoup.runtime.preprocess import Preprocess
+
 Frame = NDArray[np.uint8]
-Box = tuple[float, float, float, float]
 
 # Cividis (Nuñez et al., 2018) is read alike with and without colour blindness, and bright where the evidence is strong.
 _COLORS = cv2.COLORMAP_CIVIDIS
@@ -15,28 +16,29 @@ _STRONGEST = 0.7  # share of the colour in the picture where the map is 1: what 
 _OUTLINE = 0.5  # drawn as a line too, since mucosa can be as yellow as the map
 
 
-def spread(saliency: NDArray[np.float32], box: Box, height: int, width: int) -> NDArray[np.float32]:
-    """The map [h, w] at the size of a frame: float32 [height, width] in [0, 1], zero outside of ``box``.
+def spread(saliency: NDArray[np.float32], preprocess: Preprocess, height: int, width: int) -> NDArray[np.float32]:
+    """The map [h, w] at the size of a frame: float32 [height, width] in [0, 1], zero where the network sees nothing.
 
-    box: left, top, right, bottom in the frame's pixels, as :meth:`gensoup.runtime.preprocess.Preprocess.view` gives it;
-        it may reach over the frame's edges. Between the centres of the map's cells values are interpolated.
+    preprocess: what turned the frame into the network's input. Between the centres of the map's cells values are
+        interpolated.
     """
-    left, top, right, bottom = (round(edge) for edge in box)
+    left, top, right, bottom = (round(edge) for edge in preprocess.view(height, width))
     wide, high = max(1, right - left), max(1, bottom - top)
     large = cv2.resize(np.ascontiguousarray(saliency), (wide, high), interpolation=cv2.INTER_CUBIC)
-    x0, y0, x1, y1 = max(0, left), max(0, top), min(width, left + wide), min(height, top + high)
+    x0, y0, x1, y1 = preprocess.used(height, width)
+    x0, y0, x1, y1 = max(x0, left), max(y0, top), min(x1, left + wide), min(y1, top + high)
     out = np.zeros((height, width), np.float32)
     out[y0:y1, x0:x1] = large[y0 - top : y1 - top, x0 - left : x1 - left]
     return np.clip(out, 0.0, 1.0, out=out)
 
 
-def draw_heat(frame: Frame, saliency: NDArray[np.float32], box: Box) -> Frame:
+def draw_heat(frame: Frame, saliency: NDArray[np.float32], preprocess: Preprocess) -> Frame:
     """A copy of the BGR uint8 frame [height, width, 3] with the map over it: the stronger, the brighter and denser.
 
     Where the map is 0 the frame stays as it is; a line runs where it is .5. Arguments as for :func:`spread`.
     """
     height, width = frame.shape[:2]
-    heat = spread(saliency, box, height, width)
+    heat = spread(saliency, preprocess, height, width)
     colors = cv2.applyColorMap(cv2.convertScaleAbs(heat, alpha=255.0), _COLORS)
     share = heat * _STRONGEST
     out = np.asarray(cv2.blendLinear(np.ascontiguousarray(frame), colors, 1 - share, share), np.uint8)

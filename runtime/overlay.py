@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -13,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gensoup.runtime.errors import GenSoupError, UsageError
-from gensoup.runtime.heat import Box, draw_heat
+from gensoup.runtime.heat import draw_heat
+from gensoup.runtime.preprocess import Preprocess
 from gensoup.runtime.stream import Result, State
 
 Frame = NDArray[np.uint8]
-View = Callable[[int, int], Box]
 
 # Okabe and Ito's palette, BGR: told apart with every common colour blindness; the state is written out as well.
 STATE_COLORS = {
@@ -65,14 +64,11 @@ def draw(frame: Frame, result: Result) -> Frame:
     return out
 
 
-def draw_saliency(frame: Frame, result: Result, view: View) -> Frame:
-    """The frame with its saliency map over it; the frame itself where the result has none, or is no longer current.
-
-    view: height and width of a frame → where the network's input lies in it.
-    """
+def draw_saliency(frame: Frame, result: Result, preprocess: Preprocess) -> Frame:
+    """The frame with its saliency map over it; the frame itself where the result has none, or is no longer current."""
     if result.prediction is None or result.prediction.saliency is None or result.state is State.STALE:
         return frame
-    return draw_heat(frame, result.prediction.saliency, view(*frame.shape[:2]))
+    return draw_heat(frame, result.prediction.saliency, preprocess)
 
 
 class AnnotatedVideo:
@@ -82,10 +78,10 @@ class AnnotatedVideo:
     ``skipped``. All frames get the first one's size. Close it to complete the file.
     """
 
-    def __init__(self, path: Path, rate_hz: float, *, wait: bool, view: View | None = None) -> None:
+    def __init__(self, path: Path, rate_hz: float, *, wait: bool, preprocess: Preprocess | None = None) -> None:
         """``path``: ends in .avi (Motion JPEG) or .mp4 (MPEG-4); raises UsageError for anything else.
 
-        view: see :func:`draw_saliency`; None: no saliency is drawn.
+        preprocess: the classifier's, for :func:`draw_saliency`; None: no saliency is drawn.
         """
         if path.suffix.lower() not in VIDEO_CODECS:
             raise UsageError(f"--video {path}: must end in {' or '.join(VIDEO_CODECS)}")
@@ -93,7 +89,7 @@ class AnnotatedVideo:
         self._path = path
         self._rate_hz = rate_hz
         self._wait = wait
-        self._view = view
+        self._preprocess = preprocess
         self._error: GenSoupError | None = None
         self._queue: queue.Queue[tuple[Frame, Result] | None] = queue.Queue(_QUEUE)
         self._thread = threading.Thread(target=self._encode, name="gensoup-video", daemon=True)
@@ -122,8 +118,8 @@ class AnnotatedVideo:
             if self._error is not None:
                 continue  # keep emptying the queue: whoever adds must not wait for ever
             frame, result = item
-            if self._view is not None:
-                frame = draw_saliency(frame, result, self._view)
+            if self._preprocess is not None:
+                frame = draw_saliency(frame, result, self._preprocess)
             if writer is None:
                 size = (frame.shape[1], frame.shape[0])
                 writer = self._opened(size)

@@ -65,9 +65,9 @@ class Preprocess:
     def view(self, height: int, width: int) -> tuple[float, float, float, float]:
         """Where the network's input lies in a frame of that size: left, top, right, bottom in its pixels.
 
-        With ``letterbox`` it reaches over the frame's edges, by what is padded.
+        With ``letterbox`` it reaches over :meth:`used` by what is padded.
         """
-        x0, y0, x1, y1 = self._used(height, width)
+        x0, y0, x1, y1 = self.used(height, width)
         if self.fit != "letterbox":
             return x0, y0, x1, y1
         top, left, inner_height, inner_width = self._inner(y1 - y0, x1 - x0)
@@ -76,11 +76,11 @@ class Preprocess:
         return left_edge, top_edge, left_edge + self.size * across, top_edge + self.size * down
 
     def _crop(self, frame: Frame) -> Frame:
-        x0, y0, x1, y1 = self._used(*frame.shape[:2])
+        x0, y0, x1, y1 = self.used(*frame.shape[:2])
         return frame[y0:y1, x0:x1]
 
-    def _used(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """The part of a frame that is used: left, top, right, bottom in pixels."""
+    def used(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """The part of a frame that the network sees: left, top, right, bottom in pixels."""
         left, top, right, bottom = self.crop_box
         x0, x1 = _span(left, right, width)
         y0, y1 = _span(top, bottom, height)

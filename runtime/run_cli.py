@@ -67,7 +67,7 @@ def run_command(
             json_out=json_out,
             video_out=video,
             max_frames=frames,
-            view=classifier.preprocess.view if saliency else None,
+            preprocess=classifier.preprocess if saliency else None,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     _print_summary(summary, opened.name)
