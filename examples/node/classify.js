@@ -1,7 +1,10 @@
 // node classify.js model.onnx frame.bgr [LABEL ...]
 // Prints {"probabilities": [...], "index": n, "label": "..."} of one frame of raw bytes: rows of B, G, R.
 import { readFileSync } from "node:fs";
-import { InferenceSession, Tensor } from "onnxruntime-node";
+
+// Set before the engine is loaded: it would report its use to its maker.
+process.env.ORT_DISABLE_TELEMETRY ??= "1";
+const { InferenceSession, Tensor } = await import("onnxruntime-node");
 
 const USAGE = 64;
 
