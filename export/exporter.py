@@ -143,7 +143,7 @@ def export_run(
     unproven = out.with_name(f".{out.stem}.unproven{SUFFIX}")
     models = {name: built.model for name, built in graphs.items()}
     try:
-        sha256 = write_bundle(unproven, manifest, models, golden, card_of_run(manifest, folder.resolve().name, run))
+        sha256 = write_bundle(unproven, manifest, models, golden, card_of_run(manifest, Path(trained.data).name, run))
         Classifier.load(unproven)
         with staged(targets, out, models, manifest, golden) as files:
             unproven.replace(out)
