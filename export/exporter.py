@@ -30,6 +30,9 @@ from gensoup.export.parity import (
 )
 from gensoup.export.parity_page import Compared, ParityReport, worst_frames
 from gensoup.export.precisions import BuiltGraph, build_graph, parse_precisions
+from gensoup.export.saliency_calibration import describe
+from gensoup.export.saliency_parity import MAX_FRAMES as MAX_SALIENCY_FRAMES
+from gensoup.export.saliency_parity import prove_saliency, reference_maps
 from gensoup.export.samples import (
     CALIBRATION_ROLES,
     MAX_CALIBRATION_FRAMES,
@@ -97,14 +100,15 @@ def export_run(
     report = progress or (lambda stage, done, total: None)
     trained, model = TrainedModel.load(run)
     folder = data or Path(trained.data)
-    report("graph", 0, 1)
-    graph = to_onnx(model, trained.temperature, trained.preprocess.size)
-    report("graph", 1, 1)
     samples = read_samples(run, folder, trained, PARITY_ROLES, MAX_PARITY_FRAMES, report)
     expected = reference_probabilities(model, trained.temperature, samples.frames)
-
-    def training_frames() -> NDArray[np.uint8]:
-        return read_samples(run, folder, trained, CALIBRATION_ROLES, MAX_CALIBRATION_FRAMES, report).frames
+    training_frames = read_samples(run, folder, trained, CALIBRATION_ROLES, MAX_CALIBRATION_FRAMES, report).frames
+    report("graph", 0, 1)
+    shown, saliency = describe(model, training_frames)
+    graph = to_onnx(model, trained.temperature, trained.preprocess.size, shown)
+    report("graph", 1, 1)
+    explained = samples.frames[:: -(-len(samples) // MAX_SALIENCY_FRAMES)]
+    maps = reference_maps(model, trained.temperature, shown, explained) if shown is not None else ()
 
     def judge(candidate: bytes) -> Parity:
         engine = load_engine(candidate)
@@ -123,6 +127,7 @@ def export_run(
         write_atomic(parity_page, proof.to_html(samples))
     for one in compared:
         one.parity.check()
+    graphs = {name: prove_saliency(built, maps, explained) for name, built in graphs.items()}
     golden = golden_frames(model, trained.temperature, trained.preprocess)
     manifest = Manifest(
         labels=trained.labels,
@@ -134,6 +139,7 @@ def export_run(
         thresholds=dict(zip(trained.labels, trained.thresholds, strict=False)),
         metrics=trained.metrics,
         provenance={**trained.provenance, "versions": versions()},
+        saliency=saliency,
     )
     unproven = out.with_name(f".{out.stem}.unproven{SUFFIX}")
     models = {name: built.model for name, built in graphs.items()}

@@ -53,14 +53,14 @@ def parse_precisions(names: Iterable[str], always: str = "fp32") -> tuple[str, .
 def build_graph(
     precision: str,
     model: bytes,
-    training_frames: Callable[[], NDArray[np.uint8]],
+    training_frames: NDArray[np.uint8],
     judge: Callable[[bytes], Parity],
     progress: StageProgress,
 ) -> BuiltGraph:
     """``model`` (fp32 ONNX bytes) in another precision.
 
-    training_frames: called for int8 alone, network inputs uint8 BGR [N, H, W, 3] to calibrate on. judge: compares an
-    int8 graph with the reference. Raises GenSoupError when nothing of the graph became what was asked for.
+    training_frames: network inputs uint8 BGR [N, H, W, 3] that int8 is calibrated on. judge: compares an int8 graph
+    with the reference. Raises GenSoupError when nothing of the graph became what was asked for.
     """
     how: dict[str, Any] = {}
     kept: tuple[WeightedLayer, ...] = ()
@@ -68,9 +68,8 @@ def build_graph(
         model = to_fp16(model)
         progress("fp16", 1, 1)
     elif precision == "int8":
-        frames = training_frames()
-        calibrated = calibrate(model, frames, progress)
-        choice = choose_int8(calibrated, frames, judge, progress)
+        calibrated = calibrate(model, training_frames, progress)
+        choice = choose_int8(calibrated, training_frames, judge, progress)
         model, kept = choice.model, choice.kept
         how = {"calibration": {"frames": calibrated.frames, "method": METHOD}}
     result = BuiltGraph(precision, model, built(model), kept, how)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from gensoup.bench.metrics import score
+from gensoup.train.summary import enrich
 
 ARCHITECTURES = (
     "shufflenet_v2_x1_0",
@@ -139,7 +140,8 @@ def draw_metrics(
 
 def write_run(folder: Path, **shape: Any) -> Path:
     """A run folder with just ``metrics.json`` and ``test_predictions.csv``, of a run of that shape."""
-    metrics, truth, probabilities, _ = draw_metrics(**shape)
+    drawn, truth, probabilities, groups = draw_metrics(**shape)
+    metrics = enrich(drawn, truth, probabilities, groups)
     labels = metrics["labels"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
