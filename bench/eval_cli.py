@@ -102,7 +102,8 @@ def _show(console: Console, classifier: Classifier, folder: LabelledFolder, eval
     p50, p95, p99 = (percentile(evaluation.latency_ms, q) for q in (50, 95, 99))
     speed = f"{evaluation.frames_per_second:.1f} frames/s, p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} ms"
     console.print(
-        f"{escape(classifier.engine.name)}: {speed}, beside reading files; `gensoup bench` measures real time.",
+        f"{escape(classifier.engine.name)}, {classifier.precision}: {speed}, beside reading files; "
+        "`gensoup bench` measures real time.",
         highlight=False,
     )
     if evaluation.absent:

@@ -124,6 +124,7 @@ def evaluation_to_dict(
         "bundle": str(bundle),
         "bundle_sha256": classifier.sha256,
         "engine": classifier.engine.name,
+        "precision": classifier.precision,
         "data": str(folder.path),
         "data_fingerprint": folder.fingerprint(),
         "grouped": folder.groups is not None,

@@ -47,6 +47,7 @@ from gensoup.runtime.bundle import MODEL_FILES, SUFFIX, Golden, Manifest, write_
 from gensoup.runtime.classifier import Classifier
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.engines import Engine, load_engine
+from gensoup.runtime.engines.catalogue import REFERENCE
 from gensoup.runtime.errors import UsageError
 from gensoup.runtime.files import write_atomic
 from gensoup.runtime.preprocess import Preprocess
@@ -144,7 +145,8 @@ def export_run(
     models = {name: built.model for name, built in graphs.items()}
     try:
         sha256 = write_bundle(unproven, manifest, models, golden, card_of_run(manifest, Path(trained.data).name, run))
-        Classifier.load(unproven)
+        for precision in models:  # not "auto": the machine that exports is seldom the one that runs it
+            Classifier.load(unproven, REFERENCE, precision).engine.close()
         with staged(targets, out, models, manifest, golden) as files:
             unproven.replace(out)
     finally:
