@@ -66,6 +66,8 @@ def _show(console: Console, classifier: Classifier, folder: LabelledFolder, eval
     from rich.markup import escape
     from rich.table import Table
 
+    from gensoup.bench.evaluate import remarks
+
     scores, labels = evaluation.scores, [escape(label) for label in classifier.labels]
     drawn = "groups" if folder.groups is not None else "images"
     metrics = Table("Metric", "Value", f"95% interval (over {drawn})", title=f"{scores.n} images")
@@ -90,6 +92,8 @@ def _show(console: Console, classifier: Classifier, folder: LabelledFolder, eval
 
     speed = f"{evaluation.frames_per_second:.1f} frames/s beside reading files"
     console.print(f"{escape(classifier.engine.name)}: {speed}; `gensoup bench` measures real time.", highlight=False)
+    for line in remarks(folder, evaluation):
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if folder.unmatched_groups:
         console.print(f"[yellow]groups.csv: {folder.unmatched_groups} lines name no image of this folder[/]")
     if folder.ignored:

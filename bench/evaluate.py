@@ -27,13 +27,14 @@ _READ_AHEAD = 8
 class Evaluation:
     """What the deployed classifier made of a folder. Classes are in the bundle's order, images in the folder's.
 
-    scores: the metrics, over groups where the folder has groups.
+    labels: the bundle's. scores: the metrics, over groups where the folder has groups.
     probabilities: float32 [N, K]; targets: int64 [N], index into the bundle's labels; files: their N relative paths.
     skipped: "file: reason" of each image that could not be read.
     frames_per_second: images over the time the classifier itself took, reading and decoding files left out. A first
         impression beside other work, no proof of real time: that is the gate's.
     """
 
+    labels: tuple[str, ...]
     scores: Scores
     probabilities: NDArray[np.float32]
     targets: NDArray[np.int64]
@@ -76,6 +77,7 @@ def evaluate(
     used = folder.subset(kept)
     targets, probabilities = index_of[used.targets], np.stack(rows)
     return Evaluation(
+        labels=classifier.labels,
         scores=score(targets, probabilities, used.groups),
         probabilities=probabilities,
         targets=targets,
@@ -83,6 +85,19 @@ def evaluate(
         skipped=tuple(skipped),
         frames_per_second=len(rows) / (spent_ms / 1e3),
     )
+
+
+def remarks(folder: LabelledFolder, evaluation: Evaluation) -> list[str]:
+    """What a reader of the metrics must know, a line each. Classes are counted as the scores have them."""
+    lines = []
+    support = evaluation.scores.per_class["support"]
+    if missing := [label for label, count in zip(evaluation.labels, support, strict=True) if count == 0]:
+        lines.append(
+            f"{folder.path} has no image of {_listed(missing)}, which the bundle knows: the metrics say nothing of them"
+        )
+    if chance := evaluation.scores.chance_remark:
+        lines.append(chance)
+    return lines
 
 
 def evaluation_to_dict(
@@ -99,6 +114,7 @@ def evaluation_to_dict(
         "data_fingerprint": folder.fingerprint(),
         "grouped": folder.groups is not None,
         "skipped": list(evaluation.skipped),
+        "notes": remarks(folder, evaluation),
         "frames_per_second": evaluation.frames_per_second,
     }
 

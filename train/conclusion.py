@@ -64,7 +64,7 @@ def conclude(
         "scores": {role: value.to_dict() for role, value in scores.items()},
         "images_in_role": {role: len(chosen) for role, chosen in split.roles.items()},
         "skipped": dict(split.store.skipped),
-        "notes": [*split.notes, *notes],
+        "notes": [*split.notes, *notes, *([f"test: {chance}"] if (chance := scores["test"].chance_remark) else [])],
         "admitted": [
             {
                 "architecture": one.name,

@@ -153,6 +153,26 @@ def test_command_shows_tables_and_writes_json(app: typer.Typer, tiny_bundle: Pat
     assert low < values["accuracy"] <= high
 
 
+def test_a_class_without_images_and_a_bundle_that_guesses_are_said(
+    app: typer.Typer, tiny_bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    report = tmp_path / "metrics.json"
+    command = [str(tiny_bundle), str(data), "--json", str(report), "--threads", "1"]
+    result = CliRunner().invoke(app, command)
+    assert json.loads(report.read_text())["notes"] == [] and "guessing" not in result.output
+    for path in (data / "blue").iterdir():
+        path.unlink()
+    (data / "blue").rmdir()
+    for index in range(5):  # half of each class is the other's colour
+        save(data / "red" / f"{index}.png", 1 if index < 3 else 2, seed=index)
+        save(data / "green" / f"{index}.png", 1 if index < 3 else 2, seed=9 + index)
+    result = CliRunner().invoke(app, command)
+    missing, chance = json.loads(report.read_text())["notes"]
+    assert "has no image of 'blue', which the bundle knows" in missing and chance.startswith("no better than guessing")
+    assert missing in result.output and chance in result.output
+
+
 def test_command_raises_errors_of_ours(app: typer.Typer, tiny_bundle: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [str(tiny_bundle), str(tmp_path / "nothing")])
     assert isinstance(result.exception, GenSoupError)
