@@ -29,7 +29,8 @@ class Split:
     notes: tuple[str, ...] = ()
 
     def examples(self, role: str, size: int) -> Examples:
-        """Images of one role at one size, read as they are used; ``refit``: of train and search together, sorted by class."""
+        """Images of one role at one size, read as they are used; ``refit``: of train and search together, sorted by
+        class."""
         chosen = self.roles[role] if role != "refit" else np.union1d(self.roles["train"], self.roles["search"])
         images = Selection(self.store.by_size[size], self.rows[chosen])
         return Examples(images, self.folder.targets[chosen], len(self.folder.labels))
