@@ -25,6 +25,8 @@ from gensoup.runtime.sources.synthetic import SyntheticEndoscope
 
 SCHEMA_VERSION = 1
 _WARMUP_SECONDS = 0.5
+_SECONDS = 4.0
+_LEAST_FRAMES = 100  # of which the slowest is the 99th percentile
 _SCENE_FRAMES = 4
 
 Frame = NDArray[np.uint8]
@@ -46,7 +48,7 @@ def probe(
     size_preprocess: Preprocess,
     *,
     rate_hz: float = 64.0,
-    seconds: float = 4.0,
+    seconds: float | None = None,
     frame_height: int = 1080,
     frame_width: int = 1920,
     threads: int | None = None,
@@ -54,16 +56,28 @@ def probe(
     """Measure the whole per-frame path of an ONNX graph: copy, preprocessing, inference, hand-overs, at ``rate_hz``.
 
     model: ONNX bytes with input ``frame`` and output ``probabilities``. The frames are synthetic, of the camera's
-    full size, and shared by all calls. Raises EngineError when the graph cannot be loaded or run.
+    full size, and shared by all calls. seconds: None takes :func:`probe_seconds`. Raises EngineError when the graph
+    cannot be loaded or run.
     """
     engine = load_engine(model, threads)
     classes = len(engine.infer(np.zeros((size_preprocess.size, size_preprocess.size, 3), np.uint8)))
     classifier = Classifier(tuple(str(number) for number in range(classes)), size_preprocess, engine)
-    trace = run_paced(classifier, _ring(frame_height, frame_width), rate_hz, seconds, _WARMUP_SECONDS)
+    trace = run_paced(
+        classifier,
+        _ring(frame_height, frame_width),
+        rate_hz,
+        probe_seconds(rate_hz) if seconds is None else seconds,
+        _WARMUP_SECONDS,
+    )
     if trace.failed.any():
         raise EngineError(f"{engine.name} failed on {int(trace.failed.sum())} of {len(trace.failed)} frames")
     p50, p95, p99 = (percentile(trace.latency_ms, q) for q in (50, 95, 99))
     return LatencyEstimate(p50, p95, p99, frames=len(trace.failed), drops=int(trace.dropped.sum()))
+
+
+def probe_seconds(rate_hz: float) -> float:
+    """How long a probe lasts: a few seconds; at a slow rate long enough that there is a slowest of a hundred frames."""
+    return max(_SECONDS, _LEAST_FRAMES / rate_hz)
 
 
 def profile_key(architecture: str, size: int, precision: str) -> str:

@@ -2,12 +2,12 @@
 
 python benchmarks/export_parity.py --data hyperkvasir5 --weights-dir FOLDER --out results.jsonl
 
-The networks are trained here, quickly: ImageNet weights where the folder has them, else random; Adam, cosine, flips, label
-smoothing, a given number of images, batch norm estimated again, temperature fitted on `search`. They stand for networks
-whose weights and activations have learnt something, not for good classifiers; the table says what each reached. Roles
-are dealt as a run deals them, calibration and sensitivity see `train`, parity is over `search` and `soup`. Milliseconds are
-the median of single frames through the engine alone. What parity refuses is in the table with its numbers. Results are
-saved architecture by architecture, and what is there already is not measured again.
+The networks are trained here, quickly: ImageNet weights where the folder has them, else random; Adam, cosine, flips,
+label smoothing, a given number of images, batch norm estimated again, temperature fitted on `search`. They stand for
+networks whose weights and activations have learnt something, not for good classifiers; the table says what each
+reached. Roles are dealt as a run deals them, calibration and sensitivity see `train`, parity is over `search` and `soup`.
+Milliseconds are the median of single frames through the engine alone. What parity refuses is in the table with its
+numbers. Results are saved architecture by architecture, and what is there already is not measured again.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 import gensoup
+from gensoup.export.card import card_of_run
 from gensoup.export.graph import to_onnx
 from gensoup.export.parity import (
     MAX_INT8_TOLERANCE,
@@ -27,6 +27,9 @@ from gensoup.export.parity import (
 from gensoup.export.parity_page import Compared, ParityReport
 from gensoup.export.precisions import BuiltGraph, build_graph, parse_precisions
 from gensoup.export.proof import Proof, largest_difference, parse_engines
+from gensoup.export.saliency_calibration import describe
+from gensoup.export.saliency_parity import MAX_FRAMES as MAX_SALIENCY_FRAMES
+from gensoup.export.saliency_parity import prove_saliency, reference_maps
 from gensoup.export.samples import (
     CALIBRATION_ROLES,
     MAX_CALIBRATION_FRAMES,
@@ -39,6 +42,7 @@ from gensoup.export.trained import TrainedModel
 from gensoup.runtime.bundle import MODEL_FILES, SUFFIX, Golden, Manifest, write_bundle
 from gensoup.runtime.classifier import Classifier
 from gensoup.runtime.console import StageProgress
+from gensoup.runtime.engines.catalogue import REFERENCE
 from gensoup.runtime.errors import UsageError
 from gensoup.runtime.files import write_atomic
 from gensoup.runtime.preprocess import Preprocess
@@ -92,15 +96,16 @@ def export_run(
     report = progress or (lambda stage, done, total: None)
     trained, model = TrainedModel.load(run)
     folder = data or Path(trained.data)
-    report("graph", 0, 1)
-    graph = to_onnx(model, trained.temperature, trained.preprocess.size)
-    report("graph", 1, 1)
     samples = read_samples(run, folder, trained, PARITY_ROLES, MAX_PARITY_FRAMES, report)
     expected = reference_probabilities(model, trained.temperature, samples.frames)
+    training_frames = read_samples(run, folder, trained, CALIBRATION_ROLES, MAX_CALIBRATION_FRAMES, report).frames
+    report("graph", 0, 1)
+    shown, saliency = describe(model, training_frames)
+    graph = to_onnx(model, trained.temperature, trained.preprocess.size, shown)
+    report("graph", 1, 1)
+    explained = samples.frames[:: -(-len(samples) // MAX_SALIENCY_FRAMES)]
+    maps = reference_maps(model, trained.temperature, shown, explained) if shown is not None else ()
     proof = Proof(expected, samples, trained.labels, proven_on)
-
-    def training_frames() -> NDArray[np.uint8]:
-        return read_samples(run, folder, trained, CALIBRATION_ROLES, MAX_CALIBRATION_FRAMES, report).frames
 
     graphs: dict[str, BuiltGraph] = {}
     compared: list[Compared] = []
@@ -116,6 +121,7 @@ def export_run(
         write_atomic(parity_page, outcome.to_html(samples))
     for one in compared:
         one.parity.check()
+    graphs = {name: prove_saliency(built, maps, explained) for name, built in graphs.items()}
     golden = golden_frames(model, trained.temperature, trained.preprocess)
     manifest = Manifest(
         labels=trained.labels,
@@ -124,14 +130,17 @@ def export_run(
         macs=trained.macs,
         parameters=trained.parameters,
         precisions={name: _stated(built, outcome, golden, proof) for name, built in graphs.items()},
+        thresholds=dict(zip(trained.labels, trained.thresholds, strict=False)),
         metrics=trained.metrics,
         provenance={**trained.provenance, "versions": versions()},
+        saliency=saliency,
     )
     unproven = out.with_name(f".{out.stem}.unproven{SUFFIX}")
     models = {name: built.model for name, built in graphs.items()}
     try:
-        sha256 = write_bundle(unproven, manifest, models, golden)
-        Classifier.load(unproven)
+        sha256 = write_bundle(unproven, manifest, models, golden, card_of_run(manifest, Path(trained.data).name, run))
+        for precision in models:  # not "auto": the machine that exports is seldom the one that runs it
+            Classifier.load(unproven, REFERENCE, precision).engine.close()
         with staged(targets, out, models, manifest, golden) as files:
             unproven.replace(out)
     finally:

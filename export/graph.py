@@ -1,4 +1,7 @@
-"""The deployed graph: raw camera bytes in, probabilities out. Normalisation, layout and channel order live here."""
+"""The deployed graph: raw camera bytes in, probabilities out, and where the network looks.
+
+Normalisation, layout and channel order live here.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import warnings
 import onnx
 import torch
 from torch import Tensor, nn
+
+from gensoup.export.saliency import ClassActivation, SaliencyRange
 
 # ImageNet's statistics in RGB and grey levels: what torchvision's weights expect.
 MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
@@ -42,14 +47,46 @@ class DeployGraph(nn.Module):
         return torch.softmax(self.model(standardise(to_planes(frame))) / self.temperature, dim=1)
 
 
-def to_onnx(model: nn.Module, temperature: float, size: int) -> bytes:
-    """The ONNX graph of a classifier at ``size`` × ``size``, fp32, static shape."""
-    graph = DeployGraph(model, temperature).eval()
+class ExplainedGraph(nn.Module):
+    """:class:`DeployGraph` with a second output, ``saliency`` float32 [1, h, w] in [0, 1], for the winning class.
+
+    It is the class's probability times its evidence within the range. Raises NoSaliencyError for some networks.
+    """
+
+    floor: Tensor
+    gain: Tensor
+
+    def __init__(self, model: nn.Module, temperature: float, shown: SaliencyRange) -> None:
+        super().__init__()
+        self.activation = ClassActivation(model)
+        self.temperature = temperature
+        self.register_buffer("floor", torch.tensor(shown.floor))
+        self.register_buffer("gain", torch.tensor(shown.gain()))
+
+    def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """Shapes as above; any batch size in PyTorch, one in the exported graph."""
+        logits, evidence = self.activation(standardise(to_planes(frame)))
+        probabilities = torch.softmax(logits / self.temperature, dim=1)
+        index = logits.argmax(1)
+        floor, gain = (values.index_select(0, index).view(-1, 1, 1) for values in (self.floor, self.gain))
+        return probabilities, ((evidence - floor) * gain).clamp(0, 1) * probabilities.amax(1).view(-1, 1, 1)
+
+
+def to_onnx(model: nn.Module, temperature: float, size: int, shown: SaliencyRange | None = None) -> bytes:
+    """The ONNX graph of a classifier at ``size`` × ``size``, fp32, static shape.
+
+    shown: adds ``saliency`` in this range; the nodes behind ``probabilities`` stay the same.
+    """
+    if shown is None:
+        graph: nn.Module = DeployGraph(model, temperature).eval()
+    else:
+        graph = ExplainedGraph(model, temperature, shown).eval()
+    outputs = ["probabilities"] if shown is None else ["probabilities", "saliency"]
     example = torch.zeros(1, size, size, 3, dtype=torch.uint8)
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            graph, (example,), dynamo=True, verbose=False, input_names=["frame"], output_names=["probabilities"]
+            graph, (example,), dynamo=True, verbose=False, input_names=["frame"], output_names=outputs
         )
     assert program is not None
     proto = program.model_proto

@@ -14,7 +14,8 @@ import onnx
 import onnx_ir as ir
 
 from gensoup.export.layers import WEIGHTED
-from gensoup.export.onnx_graph import finish, parse
+from gensoup.export.onnx_graph import finish, makers, parse
+from gensoup.runtime.engines import PROBABILITIES
 from gensoup.runtime.errors import GenSoupError
 
 FP16_MAX = 65504.0
@@ -24,17 +25,19 @@ def to_fp16(model: bytes) -> bytes:
     """``model`` (fp32 ONNX bytes) with its layers in fp16, from the first that has weights to the last.
 
     What stands before them, the normalisation of grey levels, and behind them, temperature and softmax, stays in fp32,
-    and so do inputs and outputs: fp16 has 11 bits, and probabilities near 1 are told apart by the last of them.
+    and so do inputs and outputs: fp16 has 11 bits, and probabilities near 1 are told apart by the last of them. What
+    saliency alone is made by stays in fp32 too.
     Raises GenSoupError when no layer became fp16.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     proto = onnx.load_model_from_string(model)
-    names = [node.name for node in proto.graph.node]
-    weighted = [place for place, node in enumerate(proto.graph.node) if node.op_type in WEIGHTED]
+    path = makers(parse(model).graph, PROBABILITIES)
+    weighted = [place for place, node in enumerate(path) if node.op_type in WEIGHTED]
     if not weighted:
         raise GenSoupError("fp16: the graph has no layer with weights")
-    kept = names[: weighted[0]] + names[weighted[-1] + 1 :]
+    halved = {node.name for node in path[weighted[0] : weighted[-1] + 1]}
+    kept = [node.name for node in proto.graph.node if node.name not in halved]
     logger = logging.getLogger("onnxruntime.transformers.float16")
     level = logger.level
     logger.setLevel(logging.ERROR)

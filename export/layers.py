@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from gensoup.export.onnx_graph import parse
+from gensoup.export.onnx_graph import makers, parse
+from gensoup.runtime.engines import PROBABILITIES
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 _NAMES = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16", ir.DataType.INT8: "int8", ir.DataType.UINT8: "int8"}
@@ -25,11 +26,12 @@ class WeightedLayer:
 
 
 def layers(model: bytes) -> tuple[WeightedLayer, ...]:
-    """The layers with weights of an ONNX graph, in order.
+    """The layers with weights that an ONNX graph's probabilities come from, in order.
 
     A layer counts as int8 where both its operands come from DequantizeLinear; what a strongly typed engine makes of it.
     """
-    return tuple(_layer(node) for node in parse(model).graph if node.op_type in WEIGHTED and _weight(node) is not None)
+    nodes = makers(parse(model).graph, PROBABILITIES)
+    return tuple(_layer(node) for node in nodes if node.op_type in WEIGHTED and _weight(node) is not None)
 
 
 def built(model: bytes) -> dict[str, int]:

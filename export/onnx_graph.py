@@ -17,6 +17,18 @@ def parse(model: bytes) -> ir.Model:
     return ShapeInferencePass()(parsed).model
 
 
+def makers(graph: ir.Graph, output: str) -> list[ir.Node]:
+    """The nodes that the graph's output of this name comes from, in the graph's order."""
+    waiting = [value for value in graph.outputs if value.name == output]
+    found: set[ir.Node] = set()
+    while waiting:
+        node = waiting.pop().producer()
+        if node is not None and node not in found:
+            found.add(node)
+            waiting += [value for value in node.inputs if value is not None]
+    return [node for node in graph if node in found]
+
+
 def finish(model: ir.Model) -> bytes:
     """Sorted, without what nothing uses, checked: ONNX bytes, the same for the same graph."""
     TopologicalSortPass()(model)

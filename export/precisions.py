@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,14 +53,14 @@ def parse_precisions(names: Iterable[str], always: str = "fp32") -> tuple[str, .
 def build_graph(
     precision: str,
     model: bytes,
-    training_frames: Callable[[], NDArray[np.uint8]],
+    training_frames: NDArray[np.uint8],
     proof: Proof,
     progress: StageProgress,
 ) -> BuiltGraph:
     """``model`` (fp32 ONNX bytes) in another precision.
 
-    training_frames: called for int8 alone, network inputs uint8 BGR [N, H, W, 3] to calibrate on. proof: int8
-    goes as far as it allows. Raises GenSoupError when nothing of the graph became what was asked for.
+    training_frames: network inputs uint8 BGR [N, H, W, 3] that int8 is calibrated on. proof: int8 goes as far as it
+    allows. Raises GenSoupError when nothing of the graph became what was asked for.
     """
     how: dict[str, Any] = {}
     kept: tuple[WeightedLayer, ...] = ()
@@ -68,10 +68,9 @@ def build_graph(
         model = to_fp16(model)
         progress("fp16", 1, 1)
     elif precision == "int8":
-        frames = training_frames()
-        calibrated = calibrate(model, frames, progress)
+        calibrated = calibrate(model, training_frames, progress)
         choice = choose_int8(
-            calibrated, frames, proof.judge_int8, lambda candidate: proof.open(candidate, precision), progress
+            calibrated, training_frames, proof.judge_int8, lambda candidate: proof.open(candidate, precision), progress
         )
         model, kept = choice.model, choice.kept
         how = {"calibration": {"frames": calibrated.frames, "method": METHOD}}

@@ -17,6 +17,7 @@ from gensoup.runtime.files import write_atomic
 from gensoup.runtime.preprocess import Preprocess
 
 MODEL_FILE = "model.safetensors"
+METRICS_FILE = "metrics.json"
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ class Manifest:
     thresholds: label → the least probability at which that label counts as certain; empty: none were chosen.
     metrics: name → value, with ``intervals`` (name → [low, high], 95%).
     provenance: data fingerprint, seed, versions, genes.
+    saliency: ``available``; if so ``size`` of the map, its range per class, ``floor`` and ``top``, and the number of
+        ``frames`` it was fixed on; else the ``reason``. Empty in bundles from before there were maps.
     members: file → SHA-256; filled in by :func:`write_bundle`.
     """
 
@@ -68,6 +70,7 @@ class Manifest:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    saliency: Mapping[str, Any] = field(default_factory=dict)
     members: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -104,7 +107,7 @@ class Manifest:
             if not isinstance(values["labels"], list) or not all(isinstance(one, str) for one in values["labels"]):
                 raise ValueError("labels must be a list of names")
             values["labels"] = tuple(values["labels"])
-            for name in ("precisions", "thresholds", "metrics", "provenance", "members"):
+            for name in ("precisions", "thresholds", "metrics", "provenance", "saliency", "members"):
                 if not isinstance(values.get(name, {}), dict):
                     raise ValueError(f"{name} must be a mapping")
             manifest = cls(**values)

@@ -14,7 +14,7 @@ from gensoup.runtime.console import StageProgress
 from gensoup.runtime.engines import Engine
 from gensoup.runtime.engines.catalogue import AUTO
 from gensoup.runtime.engines.choice import Request, choose
-from gensoup.runtime.errors import BundleError, EngineError
+from gensoup.runtime.errors import BundleError, EngineError, UsageError
 from gensoup.runtime.preprocess import Preprocess
 
 
@@ -24,6 +24,7 @@ class Prediction:
 
     probabilities: float32 [K], in the order of the bundle's labels.
     preprocess_ms, engine_ms: the two stages; latency_ms: their sum.
+    saliency: float32 [h, w] in [0, 1], where in the network's input the label's evidence lies; None unless asked for.
     """
 
     label: str
@@ -32,6 +33,7 @@ class Prediction:
     probabilities: NDArray[np.float32]
     preprocess_ms: float
     engine_ms: float
+    saliency: NDArray[np.float32] | None = None
 
     @property
     def latency_ms(self) -> float:
@@ -92,15 +94,19 @@ class Classifier:
         classifier.precision = chosen.precision
         return classifier
 
-    def __call__(self, frame: NDArray[np.uint8]) -> Prediction:
-        """Classify a BGR uint8 frame [height, width, 3] of any size.
+    def __call__(self, frame: NDArray[np.uint8], saliency: bool = False) -> Prediction:
+        """Classify a BGR uint8 frame [height, width, 3] of any size; ``saliency``: also tell where its evidence lies.
 
-        Raises DataError for anything else, EngineError when the engine fails.
+        Raises DataError for anything else, EngineError when the engine fails or the bundle has no saliency.
         """
         started = time.perf_counter()
         network_input = self.preprocess(frame)
         prepared = time.perf_counter()
-        probabilities = self.engine.infer(network_input)
+        shown = None
+        if saliency:
+            probabilities, shown = self.engine.explain(network_input)
+        else:
+            probabilities = self.engine.infer(network_input)
         done = time.perf_counter()
         index = int(np.argmax(probabilities))
         return Prediction(
@@ -110,7 +116,37 @@ class Classifier:
             probabilities=probabilities,
             preprocess_ms=(prepared - started) * 1e3,
             engine_ms=(done - prepared) * 1e3,
+            saliency=shown,
         )
+
+    def check_saliency(self) -> None:
+        """Raise UsageError, with the reason, where the graph in use has no saliency."""
+        manifest = self.manifest
+        if manifest is None or not manifest.saliency:
+            raise UsageError("--saliency: the bundle is from before there were saliency maps; export the run again")
+        if not manifest.saliency.get("available"):
+            raise UsageError(f"--saliency: the network admits no saliency map ({manifest.saliency.get('reason')})")
+        if not manifest.precisions[self.precision].get("saliency"):
+            raise UsageError(
+                f"--saliency: the bundle's {self.precision} graph has none, its maps were too far off; "
+                "take --precision fp32"
+            )
+
+
+class Explaining:
+    """A classifier that always tells where the evidence lies, for a stream."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        """Loads the graph with saliency. Raises UsageError where there is none, EngineError where it cannot be run."""
+        classifier.check_saliency()
+        self.engine = classifier.engine
+        self._classifier = classifier
+        size = classifier.preprocess.size
+        self.engine.explain(np.zeros((size, size, 3), np.uint8))  # now, lest the first frame wait for it
+
+    def __call__(self, frame: NDArray[np.uint8]) -> Prediction:
+        """Classify a BGR uint8 frame [height, width, 3] of any size."""
+        return self._classifier(frame, saliency=True)
 
 
 def check_preprocess(bundle: Bundle) -> None:

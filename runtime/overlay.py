@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gensoup.runtime.errors import GenSoupError, UsageError
+from gensoup.runtime.heat import draw_heat
+from gensoup.runtime.preprocess import Preprocess
 from gensoup.runtime.stream import Result, State
 
 Frame = NDArray[np.uint8]
@@ -62,6 +64,13 @@ def draw(frame: Frame, result: Result) -> Frame:
     return out
 
 
+def draw_saliency(frame: Frame, result: Result, preprocess: Preprocess) -> Frame:
+    """The frame with its saliency map over it; the frame itself where the result has none, or is no longer current."""
+    if result.prediction is None or result.prediction.saliency is None or result.state is State.STALE:
+        return frame
+    return draw_heat(frame, result.prediction.saliency, preprocess)
+
+
 class AnnotatedVideo:
     """An annotated video file, drawn and encoded in a thread of its own.
 
@@ -69,14 +78,18 @@ class AnnotatedVideo:
     ``skipped``. All frames get the first one's size. Close it to complete the file.
     """
 
-    def __init__(self, path: Path, rate_hz: float, *, wait: bool) -> None:
-        """``path``: ends in .avi (Motion JPEG) or .mp4 (MPEG-4); raises UsageError for anything else."""
+    def __init__(self, path: Path, rate_hz: float, *, wait: bool, preprocess: Preprocess | None = None) -> None:
+        """``path``: ends in .avi (Motion JPEG) or .mp4 (MPEG-4); raises UsageError for anything else.
+
+        preprocess: the classifier's, for :func:`draw_saliency`; None: no saliency is drawn.
+        """
         if path.suffix.lower() not in VIDEO_CODECS:
             raise UsageError(f"--video {path}: must end in {' or '.join(VIDEO_CODECS)}")
         self.skipped = 0
         self._path = path
         self._rate_hz = rate_hz
         self._wait = wait
+        self._preprocess = preprocess
         self._error: GenSoupError | None = None
         self._queue: queue.Queue[tuple[Frame, Result] | None] = queue.Queue(_QUEUE)
         self._thread = threading.Thread(target=self._encode, name="gensoup-video", daemon=True)
@@ -105,6 +118,8 @@ class AnnotatedVideo:
             if self._error is not None:
                 continue  # keep emptying the queue: whoever adds must not wait for ever
             frame, result = item
+            if self._preprocess is not None:
+                frame = draw_saliency(frame, result, self._preprocess)
             if writer is None:
                 size = (frame.shape[1], frame.shape[0])
                 writer = self._opened(size)

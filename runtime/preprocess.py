@@ -62,24 +62,42 @@ class Preprocess:
             return self._letterbox(frame)
         return self._shrink(frame, self.size, self.size)
 
+    def view(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """Where the network's input lies in a frame of that size: left, top, right, bottom in its pixels.
+
+        With ``letterbox`` it reaches over :meth:`used` by what is padded.
+        """
+        x0, y0, x1, y1 = self.used(height, width)
+        if self.fit != "letterbox":
+            return x0, y0, x1, y1
+        top, left, inner_height, inner_width = self._inner(y1 - y0, x1 - x0)
+        across, down = (x1 - x0) / inner_width, (y1 - y0) / inner_height
+        left_edge, top_edge = x0 - left * across, y0 - top * down
+        return left_edge, top_edge, left_edge + self.size * across, top_edge + self.size * down
+
     def _crop(self, frame: Frame) -> Frame:
-        height, width = frame.shape[:2]
+        x0, y0, x1, y1 = self.used(*frame.shape[:2])
+        return frame[y0:y1, x0:x1]
+
+    def used(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """The part of a frame that the network sees: left, top, right, bottom in pixels."""
         left, top, right, bottom = self.crop_box
         x0, x1 = _span(left, right, width)
         y0, y1 = _span(top, bottom, height)
-        frame = frame[y0:y1, x0:x1]
         if self.fit == "crop":
-            height, width = frame.shape[:2]
-            side = min(height, width)
-            y0, x0 = (height - side) // 2, (width - side) // 2
-            frame = frame[y0 : y0 + side, x0 : x0 + side]
-        return frame
+            side = min(y1 - y0, x1 - x0)
+            y0, x0 = y0 + (y1 - y0 - side) // 2, x0 + (x1 - x0 - side) // 2
+            y1, x1 = y0 + side, x0 + side
+        return x0, y0, x1, y1
 
-    def _letterbox(self, frame: Frame) -> Frame:
-        height, width = frame.shape[:2]
+    def _inner(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Where the letterbox puts a picture of that size: top, left, height, width in the network's input."""
         scale = self.size / max(height, width)
         inner_height, inner_width = max(1, round(height * scale)), max(1, round(width * scale))
-        top, left = (self.size - inner_height) // 2, (self.size - inner_width) // 2
+        return (self.size - inner_height) // 2, (self.size - inner_width) // 2, inner_height, inner_width
+
+    def _letterbox(self, frame: Frame) -> Frame:
+        top, left, inner_height, inner_width = self._inner(*frame.shape[:2])
         out = np.zeros((self.size, self.size, 3), np.uint8)
         out[top : top + inner_height, left : left + inner_width] = self._shrink(frame, inner_height, inner_width)
         return out

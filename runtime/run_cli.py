@@ -28,6 +28,9 @@ def run_command(
     frames: Annotated[int | None, typer.Option(metavar="N", help="Stop after N frames.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write one line of JSON per frame.")] = None,
     video: Annotated[Path | None, typer.Option(help="Write an annotated video, .avi or .mp4.")] = None,
+    saliency: Annotated[
+        bool, typer.Option("--saliency", help="Draw into the video where the evidence for the label lies.")
+    ] = False,
     engine: EngineName = "auto",
     precision: PrecisionName = None,
     engines_dir: EnginesDir = None,
@@ -40,7 +43,7 @@ def run_command(
     from rich.console import Console
     from rich.progress import Progress
 
-    from gensoup.runtime.classifier import Classifier
+    from gensoup.runtime.classifier import Classifier, Explaining
     from gensoup.runtime.console import stage_bars
     from gensoup.runtime.errors import EngineError, UsageError
     from gensoup.runtime.serve import serve
@@ -49,19 +52,22 @@ def run_command(
 
     if mode not in get_args(Mode):
         raise UsageError(f"--mode '{mode}': must be one of {', '.join(get_args(Mode))}")
+    if saliency and video is None:
+        raise UsageError("--saliency: draws into the annotated video; name one with --video FILE.mp4")
     opened = open_source(source)
     with stage_bars() as report:
         classifier = Classifier.load(bundle, engine, precision, threads, require_signature, engines_dir, report)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("frames", total=None)
         summary = serve(
-            classifier,
+            Explaining(classifier) if saliency else classifier,
             opened,
             mode=mode,  # type: ignore[arg-type]
             pace_hz=pace,
             json_out=json_out,
             video_out=video,
             max_frames=frames,
+            preprocess=classifier.preprocess if saliency else None,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     _print_summary(summary, opened.name)

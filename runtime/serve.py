@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from gensoup.runtime.errors import DataError, GenSoupError, UsageError
 from gensoup.runtime.overlay import AnnotatedVideo
+from gensoup.runtime.preprocess import Preprocess
 from gensoup.runtime.sources import Source
 from gensoup.runtime.stream import FrameClassifier, Mode, Result, Stream
 
@@ -68,6 +69,7 @@ def serve(
     json_out: Path | None = None,
     video_out: Path | None = None,
     max_frames: int | None = None,
+    preprocess: Preprocess | None = None,
     progress: Progress | None = None,
 ) -> ServeSummary:
     """Classify a source's frames and write what was asked for.
@@ -76,7 +78,8 @@ def serve(
         drops have no line in ``json_out``. throughput: as fast as possible, every frame, in order.
     json_out: one JSON object a line: frame, label, probability, latency_ms, age_ms, state; each line is written at
         once, so that a run that is killed leaves whole lines. video_out: .avi or .mp4.
-    max_frames: stop after so many. progress: called with frames done and their number, None if unknown.
+    max_frames: stop after so many. preprocess: the classifier's, for drawing the saliency maps of one
+        that gives them into the video. progress: called with frames done and their number, None if unknown.
     An interrupt from the keyboard ends the run in order. Raises UsageError for options that do not go together,
     DataError for a source without frames, GenSoupError when a file cannot be written.
     """
@@ -84,7 +87,7 @@ def serve(
     rate_hz = pace_hz or source.rate_hz or DEFAULT_RATE_HZ
     total = _fewest(source.frames, max_frames)
     with ExitStack() as stack:
-        video = _video(video_out, rate_hz, mode, stack)
+        video = _video(video_out, rate_hz, mode, preprocess, stack)
         record = _Record(json_out, video, stack)
         stream = Stream(classifier, record.add, mode=mode, sink_size=_QUEUED_RESULTS)
         frames = 0
@@ -212,10 +215,12 @@ def _paced(source: Source, rate_hz: float | None, max_frames: int | None) -> Ite
         yield max(due, now), frame
 
 
-def _video(path: Path | None, rate_hz: float, mode: Mode, stack: ExitStack) -> AnnotatedVideo | None:
+def _video(
+    path: Path | None, rate_hz: float, mode: Mode, preprocess: Preprocess | None, stack: ExitStack
+) -> AnnotatedVideo | None:
     if path is None:
         return None
-    video = AnnotatedVideo(path, rate_hz, wait=mode == "throughput")
+    video = AnnotatedVideo(path, rate_hz, wait=mode == "throughput", preprocess=preprocess)
     stack.callback(video.close)
     return video
 

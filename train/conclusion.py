@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,15 @@ import torch
 from numpy.typing import NDArray
 
 from gensoup.bench.dataset import GROUPS_FILE
-from gensoup.bench.metrics import Scores, score
+from gensoup.bench.metrics import Scores, confusion_matrix, score, summarise
 from gensoup.bench.probe import LatencyEstimate
-from gensoup.bench.thresholds import choose_thresholds
+from gensoup.bench.thresholds import certain, choose_thresholds
 from gensoup.export.trained import TrainedModel
 from gensoup.runtime.files import write_atomic
-from gensoup.train.finish import Finished, refit
+from gensoup.train.finish import Finished, refit_and_calibrate
 from gensoup.train.individual import Trainer
 from gensoup.train.ledger import Record
-from gensoup.train.scoring import fit_temperature, predict_logits, probabilities
-from gensoup.train.settings import Settings
+from gensoup.train.scoring import predict_logits, probabilities
 from gensoup.train.split import Split
 from gensoup.train.summary import enrich
 from gensoup.train.tensorboard import write_events
@@ -33,24 +32,31 @@ SCHEMA_VERSION = 2
 HELD_OUT = ("search", "soup", "test")
 
 
-def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> dict[str, Any]:
-    """Fit the temperature on ``search``, refit, open ``test``, write the model and the predictions."""
-    settings, ancestor, model, device = trainer.settings, finished.ancestor, finished.model, torch.device("cpu")
+def conclude(
+    out: Path, split: Split, trainer: Trainer, finished: Finished, fingerprint: str, notes: Sequence[str]
+) -> dict[str, Any]:
+    """Refit, calibrate, open ``test``, write the model and the predictions.
+
+    fingerprint: of the data; notes: on the run, for who reads its result.
+    ``images_trained`` is what the outcome took: every individual once, as the ledger has it, and all that passed beside
+    them, in soups and in scoring them; so it is the same for a run that was cut off and resumed, and what a cut made
+    to be done twice is not in it. The sealed test stands apart.
+    """
+    settings, ancestor = trainer.settings, finished.ancestor
     candidate = trainer.admission.candidate(ancestor.recipe["architecture"])
-
-    def logits(role: str) -> NDArray[np.float32]:
-        return predict_logits(model, split.examples(role, candidate.size).images, device)
-
-    # Before the refit sees them: afterwards they would say nothing about unseen images.
-    held_out = {role: logits(role) for role in ("search", "soup")}
-    temperature = fit_temperature(held_out["search"], split.folder.targets[split.roles["search"]])
-    if settings.refit_epochs:
-        model = refit(trainer, ancestor, model)
-    held_out["test"] = logits("test")
+    final = refit_and_calibrate(trainer, ancestor, finished.model)
+    model, temperature = final.model, final.temperature
+    # What is not in the ledger: soups (those over the limit too) and their scores; done anew where a run is resumed.
+    besides, untested = trainer.meter.spent - trainer.ledger.images_added, trainer.meter.spent
+    test_images = split.examples("test", candidate.size).images
+    held_out = {**final.logits, "test": predict_logits(model, test_images, torch.device("cpu"))}
+    tested = trainer.meter.spent - untested
     outputs = {role: probabilities(held_out[role], temperature) for role in HELD_OUT}
     scores = {role: _score(split, role, outputs[role]) for role in HELD_OUT}
-    thresholds = tuple(map(float, choose_thresholds(split.folder.targets[split.roles["search"]], outputs["search"])))
+    calibrated = split.folder.targets[split.roles[final.role]]
+    thresholds = tuple(map(float, choose_thresholds(calibrated, outputs[final.role])))
     records = trainer.ledger.records()
+    individuals = sum(record.images for record in records)
     metrics: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "labels": list(split.folder.labels),
@@ -59,6 +65,7 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
         "parameters": candidate.parameters,
         "size": candidate.size,
         "temperature": temperature,
+        "calibrated_on": final.role,
         "thresholds": dict(zip(split.folder.labels, thresholds, strict=True)),
         "scores": {role: value.to_dict() for role, value in scores.items()},
         "images_in_role": {role: len(chosen) for role, chosen in split.roles.items()},
@@ -67,7 +74,7 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
         },
         "grouped_by": GROUPS_FILE if split.folder.groups is not None else "near-duplicates",
         "skipped": dict(split.store.skipped),
-        "notes": list(split.notes),
+        "notes": [*split.notes, *notes, *([f"test: {chance}"] if (chance := scores["test"].chance_remark) else [])],
         "admitted": [
             {
                 "architecture": one.name,
@@ -83,14 +90,14 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
             "ingredients": list(finished.soup.names),
             "judge": settings.judge,
             "loss": finished.soup.loss,
-            "images": finished.soup.images,
             "steps": [vars(step) for step in finished.soup.steps],
         },
         "individuals": [{"name": record.name, **_plain(record)} for record in records],
         "limit_ms": settings.limit_ms,
         "latency_ms": None if finished.latency is None else _finite(finished.latency),
         "over_the_limit_when_fused": finished.dropped,
-        "images_trained": sum(record.images for record in records) + finished.soup.images,
+        "images_trained": individuals + besides,
+        "images": {"individuals": individuals, "soup": besides, "test": tested},
         "settings": settings.to_dict(),
     }
     write_atomic(out / PREDICTIONS_FILE, _predictions(split, outputs["test"]))
@@ -103,8 +110,8 @@ def conclude(out: Path, split: Split, trainer: Trainer, finished: Finished) -> d
         parameters=candidate.parameters,
         data=str(Path(settings.data).resolve()),
         thresholds=thresholds,
-        metrics=_summary(scores),
-        provenance={"seed": settings.seed, "data_fingerprint": Settings.load(out)[1], "genes": ancestor.genes},
+        metrics={**_summary(scores), "certain": _certain(split, outputs["test"], thresholds)},
+        provenance={"seed": settings.seed, "data_fingerprint": fingerprint, "genes": ancestor.genes},
     )
     trained.save(out, model.state_dict())
     write_events(out, records, metrics["scores"])
@@ -125,6 +132,17 @@ def _summary(scores: Mapping[str, Scores]) -> dict[str, Any]:
     return {**kept, "role": "test", "search_mcc": scores["search"].to_dict()["mcc"]}
 
 
+def _certain(split: Split, rows: NDArray[np.float64], thresholds: Sequence[float]) -> dict[str, float | None]:
+    """What the thresholds make of the test: the share of images that are called with certainty, and how they fare."""
+    kept = certain(rows, np.array(thresholds))
+    truth = split.folder.targets[split.roles["test"]][kept]
+    values = summarise(confusion_matrix(truth, rows[kept].argmax(1), rows.shape[1]))
+    return {
+        "coverage": float(kept.mean()),
+        **{name: values[name] if len(truth) else None for name in ("accuracy", "mcc")},
+    }
+
+
 def _predictions(split: Split, rows: NDArray[np.float64]) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
@@ -137,8 +155,9 @@ def _predictions(split: Split, rows: NDArray[np.float64]) -> str:
 
 
 def _plain(record: Record) -> dict[str, Any]:
-    nll = record.nll if np.isfinite(record.nll) else None
-    return vars(replace(record, nll=0.0)) | {"nll": nll}
+    """For JSON, which knows no infinity; a refit has no score, since it saw all that it could be scored on."""
+    values = vars(record) | {"nll": record.nll if np.isfinite(record.nll) else None}
+    return values | {"mcc": None} if record.complete and not record.scored else values
 
 
 def _finite(estimate: LatencyEstimate) -> dict[str, float | None]:

@@ -21,6 +21,7 @@ HEADROOM = 0.85
 PROFILE_FILE = "device.json"  # what was probed here
 GIVEN_FILE = "device.given.json"  # a copy of a given profile: its presence says that nothing may be probed here
 PRECISION = "fp32"
+RATE_TOLERANCE = 0.01  # 59.94 and 60 are one rate
 FUSED = "fp32-fused"  # the key of a trained, fused network beside the untrained one
 
 
@@ -113,9 +114,9 @@ def _check(name: str, size: int, settings: Settings, classes: int, profile: RunP
         macs, parameters = count_cost(name, classes, size)
     except (RuntimeError, ValueError) as error:
         return Excluded(name, f"does not work at {size} px ({str(error).splitlines()[0]})")
-    if macs > settings.max_macs:
-        over = macs / settings.max_macs
-        return Excluded(name, f"{macs / 1e6:.0f} M multiply-adds, limit {settings.max_macs / 1e6:.0f} M", over)
+    over = macs / 1e6 / settings.max_macs
+    if over > 1:
+        return Excluded(name, f"{macs / 1e6:.0f} M multiply-adds, limit {settings.max_macs:g} M", over)
     try:
         weights_dir = None if settings.weights_dir is None else Path(settings.weights_dir)
         weights = pretrained_weights(name, classes, weights_dir, download=settings.init == "pretrained")
@@ -141,13 +142,15 @@ class RunProfile:
         """given: a device profile to take instead of probing this machine; it is copied into the run folder, and a
         resumed run takes that copy whether it is given again or not.
 
-        Raises DataError for a profile that cannot be read, UsageError for another one than the run began with.
+        Raises DataError for a profile that cannot be read, UsageError for another one than the run began with and for
+        one of a slower rate than asked for.
         """
         self._path = run / PROFILE_FILE
         self._settings = settings
         self.given = given is not None or (run / GIVEN_FILE).exists()
         if given is not None:
             self.profile = DeviceProfile.load(given)
+            _check_rate(self.profile, settings)
             _keep(self.profile, run)
         elif self.given:
             self.profile = DeviceProfile.load(run / GIVEN_FILE)
@@ -155,6 +158,17 @@ class RunProfile:
             self.profile = DeviceProfile.load(self._path)
         else:
             self.profile = DeviceProfile.of_this_machine(settings.rate_hz, {})
+
+    @property
+    def notes(self) -> list[str]:
+        """What a given profile is not: measured at just the rate asked for."""
+        rate, wanted = self.profile.rate_hz, self._settings.min_fps
+        if not self.given or wanted is None or rate <= wanted * (1 + RATE_TOLERANCE):
+            return []
+        return [
+            f"the device profile was measured at {rate:g} frames a second, --min-fps asks for {wanted:g}: frames that "
+            "were dropped there may be none here"
+        ]
 
     def untrained(self, name: str, size: int, classes: int) -> LatencyEstimate | None:
         """Latency of the untrained graph of an architecture at a deploy size; None when a given profile lacks it."""
@@ -198,6 +212,17 @@ def _keep(profile: DeviceProfile, run: Path) -> None:
         raise UsageError(f"--device-profile: the run in {run} began with other latencies; leave it out or start anew")
     if not copy.exists():
         profile.save(copy)
+
+
+def _check_rate(profile: DeviceProfile, settings: Settings) -> None:
+    """Refuse latencies of a slower rate than asked for: whether the device keeps up with the faster one, whose frames
+    come while the one before is still under way, they do not say."""
+    wanted = settings.min_fps
+    if wanted is not None and profile.rate_hz < wanted * (1 - RATE_TOLERANCE):
+        raise UsageError(
+            f"--device-profile: was measured at {profile.rate_hz:g} frames a second, --min-fps asks for {wanted:g}; "
+            f"probe the device at {wanted:g} or lower --min-fps"
+        )
 
 
 def _digest(weights: dict[str, Tensor]) -> str:

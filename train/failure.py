@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 
-_IMAGES = "gensoup_images"
 # How PyTorch says it on the CPU, where it raises a plain RuntimeError, and on other devices.
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -21,22 +19,6 @@ def reason_of(error: Exception) -> str:
     """Why an individual failed, in one line."""
     line = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".removesuffix(": ")
     return f"out of memory ({line})" if _is_out_of_memory(error) else line
-
-
-@contextlib.contextmanager
-def counted(images: Callable[[], int]) -> Iterator[None]:
-    """Let any exception within, whatever its kind, carry how many images had passed by then; the innermost counts."""
-    try:
-        yield
-    except Exception as error:
-        if not hasattr(error, _IMAGES):
-            setattr(error, _IMAGES, images())
-        raise
-
-
-def images_of(error: Exception) -> int:
-    """Passes through the network before the exception, as :func:`counted` noted them; 0 where it did not."""
-    return int(getattr(error, _IMAGES, 0))
 
 
 def release_memory() -> None:

@@ -15,10 +15,11 @@ from gensoup.runtime.errors import GenSoupError
 from gensoup.train.astrocytes import AstrocyteFactors, AstrocyteSettings
 from gensoup.train.breeding import Plan, torch_seed
 from gensoup.train.constraint import Admission
-from gensoup.train.failure import DivergedError, images_of, reason_of, release_memory
+from gensoup.train.failure import DivergedError, reason_of, release_memory
 from gensoup.train.genes import Alphabet, Recipe
 from gensoup.train.learner import ANNEALED, Course, Examples, Schedule, train
 from gensoup.train.ledger import Ledger, Record
+from gensoup.train.meter import ImageMeter
 from gensoup.train.scoring import Fitness, fitness_on
 from gensoup.train.settings import Settings
 from gensoup.train.soup import average
@@ -28,8 +29,8 @@ AVERAGE_SUFFIX = "-average"
 
 @dataclass(frozen=True)
 class RoleData:
-    """What the search may see: ``load`` gives the images of a role (``train``, ``search``, ``soup``, or ``refit``, all
-    three together) at an image size; each is asked for once and kept."""
+    """What the search may see: ``load`` gives the images of a role (``train``, ``search``, ``soup``, or ``refit``, the
+    first two together) at an image size; each is asked for once and kept."""
 
     load: Callable[[str, int], Examples]
     classes: int
@@ -44,10 +45,9 @@ class RoleData:
 
 @dataclass
 class _Progress:
-    """What an individual has come to; of one that fails, whose weights it inherited and the images it cost count."""
+    """What an individual has come to; of one that fails, whose weights it inherited counts."""
 
     inherited: str = ""
-    images: int = 0
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     outcome: dict[str, object] = field(default_factory=dict)
 
@@ -55,11 +55,15 @@ class _Progress:
 class Trainer:
     """Trains individuals of one run, each a pure function of the run's seed, its place and its parents."""
 
-    def __init__(self, settings: Settings, admission: Admission, data: RoleData, ledger: Ledger) -> None:
+    def __init__(
+        self, settings: Settings, admission: Admission, data: RoleData, ledger: Ledger, meter: ImageMeter
+    ) -> None:
+        """meter: entered by the caller; what an individual makes pass through it is what that individual cost."""
         self.settings = settings
         self.admission = admission
         self.data = data
         self.ledger = ledger
+        self.meter = meter
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.alphabet = Alphabet(
             tuple(candidate.name for candidate in admission.candidates),
@@ -83,13 +87,13 @@ class Trainer:
         course = self._course(plan, self.settings.branch_epochs, ANNEALED, self.settings.branch_average)
         return self.ledger.get(plan.place) or self._attempt(plan, self._deploy_size(plan), course, on_step)
 
-    def repair(self, model: nn.Module, size: int) -> int:
-        """Batch-norm statistics at ``size``, on clean training images; returns the images it cost.
+    def repair(self, model: nn.Module, size: int) -> None:
+        """Batch-norm statistics at ``size``, on clean training images.
 
         Running statistics lag behind after few steps (MobileNetV3's, of momentum .01, after hundreds), belong to a
         smaller image size, and no average of weights has any.
         """
-        return reestimate_batch_norm(model, self.data.at("train", size).images, self.device)
+        reestimate_batch_norm(model, self.data.at("train", size).images, self.device)
 
     def fitness(self, model: nn.Module, size: int) -> Fitness:
         """The score on ``search`` at an image size."""
@@ -122,7 +126,7 @@ class Trainer:
         self, plan: Plan, size: int, course: Course, on_step: Callable[[int, int], None] | None = None
     ) -> Record:
         """Train, score and commit; whatever goes wrong in it fails this individual alone."""
-        started = time.monotonic()
+        started, passed_before = time.monotonic(), self.meter.spent
         recipe = self.alphabet.decode(plan.genes)
         candidate = self.admission.candidate(recipe.architecture)
         progress = _Progress()
@@ -131,7 +135,6 @@ class Trainer:
         except GenSoupError:
             raise
         except Exception as error:
-            progress.images += images_of(error)
             progress.outcome, progress.weights = {"reason": reason_of(error)}, {}
         if "reason" in progress.outcome:
             release_memory()
@@ -144,7 +147,7 @@ class Trainer:
             size=size,
             macs=candidate.macs,
             latency_ms=None if candidate.latency is None else candidate.latency.p99_ms,
-            images=progress.images,
+            images=self.meter.spent - passed_before,
             seconds=time.monotonic() - started,
             **progress.outcome,  # type: ignore[arg-type]
         )
@@ -163,14 +166,12 @@ class Trainer:
         scored = self.admission.candidate(recipe.architecture).size if self.settings.score_size == "deploy" else size
         model = self._inherit(plan, recipe, scored, progress)
         lesson = train(model, self.data.at("train", size), recipe, course, self.device, on_step)
-        progress.images += lesson.images
-        progress.images += self.repair(model, scored)
+        self.repair(model, scored)
         fitness = self.fitness(model, scored)
-        progress.images += fitness.images
         progress.weights[""] = {key: value.clone() for key, value in model.state_dict().items()}
         if lesson.averaged is not None:
             model.load_state_dict(lesson.averaged)
-            progress.images += self.repair(model, scored)
+            self.repair(model, scored)
             progress.weights[AVERAGE_SUFFIX] = model.state_dict()
         progress.outcome = {"mcc": fitness.mcc, "nll": fitness.nll, "temperature": fitness.temperature}
         if lesson.astrocytes is not None:
@@ -179,7 +180,7 @@ class Trainer:
             raise DivergedError("its outputs are no numbers")
 
     def _inherit(self, plan: Plan, recipe: Recipe, size: int, progress: _Progress) -> nn.Module:
-        """The network an individual starts from; whose weights they are, and the images that choosing cost, are noted.
+        """The network an individual starts from; whose weights they are is noted.
 
         ``average``: the fitness-weighted mean of two parents of one architecture (eq. 5.1), else the better parent's.
         ``best``: between relatives with the same loss, the best of the two and their mean by likelihood on ``search``.
@@ -209,9 +210,8 @@ class Trainer:
                 name, state = mixed, middle
             else:
                 model.load_state_dict(middle)
-                progress.images += self.repair(model, size)
+                self.repair(model, size)
                 fitness = self.fitness(model, size)
-                progress.images += fitness.images
                 if fitness.nll < related[chosen].nll:
                     name = mixed
                     state = {key: value.clone() for key, value in model.state_dict().items()}

@@ -16,17 +16,18 @@ from torch.nn import functional
 
 from gensoup.train.astrocytes import AstrocyteCounts, Astrocytes, AstrocyteSettings
 from gensoup.train.augment import augmented
-from gensoup.train.failure import DivergedError, counted
+from gensoup.train.failure import DivergedError
 from gensoup.train.genes import Recipe
+from gensoup.train.images import Frames
 from gensoup.train.losses import LOSSES
 from gensoup.train.optimizers import OPTIMIZERS
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Images of one size, uint8 BGR [N, H, W, 3], and class indices [N]."""
+    """Images of one size, uint8 BGR [N, H, W, 3], in memory or a memory map's, and class indices [N]."""
 
-    images: NDArray[np.uint8]
+    images: Frames
     targets: NDArray[np.int64]
     classes: int
 
@@ -95,8 +96,7 @@ def train(
 ) -> Lesson:
     """Train ``model`` in place. All randomness comes from the course's seed.
 
-    Raises DivergedError when the loss is no number; every exception knows the images that had passed
-    (:func:`gensoup.train.failure.images_of`).
+    Raises DivergedError when the loss is no number.
     """
     torch.manual_seed(course.seed)  # dropout and stochastic depth draw from the global generator
     batch_size = min(course.batch_size, len(examples))
@@ -112,7 +112,7 @@ def train(
     watched: contextlib.AbstractContextManager[Astrocytes | None] = contextlib.nullcontext()
     if course.astrocytes is not None:
         watched = course.astrocytes.attach(model, course.seed)
-    with counted(lambda: evaluations * batch_size), watched as glia:
+    with watched as glia:
         for step, (planes, targets) in enumerate(_batches(examples, recipe, course, steps, batch_size, device, layout)):
 
             def evaluate(planes: Tensor = planes, targets: Tensor = targets, step: int = step) -> float:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from gensoup.runtime.errors import GenSoupError, WriteError
 from gensoup.runtime.files import atomic_path, write_atomic
 
 STUDY = "gensoup"
+SECONDS = "seconds"
 SCHEMA_VERSION = 1
 DATABASE = "study.db"
 FOLDER = "individuals"
@@ -40,7 +42,8 @@ class Record:
 
     parents: names of those it descends from, none in generation 0. inherited: whose weights it started from.
     size: image size it trained at; it is always scored at the deploy size. mcc: raw, on ``search``. reason: why it
-    failed, None when it is complete. images: passes through the network in training and scoring.
+    failed, None when it is complete. images: passes through a network that it cost,
+    scoring and statistics too.
     """
 
     place: Place
@@ -70,6 +73,11 @@ class Record:
         """Whether it was trained and scored."""
         return self.reason is None
 
+    @property
+    def scored(self) -> bool:
+        """Whether its ``mcc`` says something: not of one that failed, nor of a refit, which saw ``search``."""
+        return self.complete and self.place[0] != "refit"
+
     def rank(self, judge: str = "likelihood") -> tuple[float, float, Place]:
         """Sorts the best first: Matthews' correlation, ties by likelihood where that is the judge, else by place."""
         return (-self.mcc, self.nll if judge == "likelihood" else 0.0, self.place)
@@ -78,8 +86,9 @@ class Record:
 class Ledger:
     """Reads and appends individuals of one run folder."""
 
-    def __init__(self, run: Path, about: Mapping[str, Any] | None = None) -> None:
-        """Open or create the ledger. about: what a new one says of its run to who looks into it (plain values).
+    def __init__(self, run: Path, about: Mapping[str, Any] | None = None, since: float | None = None) -> None:
+        """Open or create the ledger. about: what a new one says of its run to who looks into it (plain values). since:
+        ``time.monotonic()`` from which on this process' time counts as the run's; None: from now on.
 
         Raises GenSoupError when the file is no ledger, damaged or a newer GenSoup's, WriteError when it cannot be made.
         """
@@ -87,6 +96,8 @@ class Ledger:
         self.run = run
         self._folder = run / FOLDER
         self._path = run / DATABASE
+        self._added: list[Place] = []
+        self._since = time.monotonic() if since is None else since
         if not run.is_dir():
             raise GenSoupError(f"{self._path}: there is no such run folder")
         if not self._path.exists():
@@ -94,6 +105,7 @@ class Ledger:
         _check(self._path)
         try:
             self._study = optuna.load_study(study_name=STUDY, storage=_url(self._path))
+            self._seconds_before = float(self._study.user_attrs.get(SECONDS, 0.0))
             self._records = {record.place: record for record in map(_record, self._study.trials)}
         except (SQLAlchemyError, OptunaError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise _unusable(self._path, error) from error
@@ -106,15 +118,28 @@ class Ledger:
         """All individuals, in the order of their places."""
         return sorted(self._records.values(), key=lambda record: record.place)
 
+    @property
+    def images_added(self) -> int:
+        """Images of the individuals that this process has added."""
+        return sum(self._records[place].images for place in self._added)
+
+    @property
+    def seconds(self) -> float:
+        """What the run has taken: this process' time and that of all before it; of one that was killed, up to the last
+        individual that it added."""
+        return self._seconds_before + time.monotonic() - self._since
+
     def add(self, record: Record, weights: dict[str, dict[str, Tensor]]) -> None:
         """Commit an individual. weights: suffix ("" for its own) → state dict, written first."""
         for suffix, state in weights.items():
             content = {key: value.detach().cpu().contiguous() for key, value in state.items()}
             write_atomic(self.weights_path(record.name + suffix), save(content))
+        # Optuna's optimum and its plots leave out what is pruned or failed.
+        unscored = TrialState.PRUNED if record.complete else TrialState.FAIL
         values = {"name": record.name, **{key: value for key, value in vars(record).items() if key != "genes"}}
         trial = create_trial(
-            state=TrialState.COMPLETE if record.complete else TrialState.FAIL,
-            value=record.mcc if record.complete else None,
+            state=TrialState.COMPLETE if record.scored else unscored,
+            value=record.mcc if record.scored else None,
             params=record.genes,
             # Astrocytes' factors, stepped freely, may lie outside of [0, 1].
             distributions={name: FloatDistribution(min(0, gene), max(1, gene)) for name, gene in record.genes.items()},
@@ -122,9 +147,11 @@ class Ledger:
         )
         try:
             self._study.add_trial(trial)
+            self._study.set_user_attr(SECONDS, self.seconds)
         except (SQLAlchemyError, OptunaError) as error:
             raise _unwritable(self._path, error) from error
         self._records[record.place] = record
+        self._added.append(record.place)
 
     def weights(self, name: str) -> dict[str, Tensor]:
         """The weights of a finished individual. Raises GenSoupError when they are gone."""

@@ -23,7 +23,7 @@ from gensoup.train.conclusion import PREDICTIONS_FILE
 from gensoup.train.importance import categories, decoded, numbers
 from gensoup.train.predictions import Predictions, read_predictions
 from gensoup.train.run import read_metrics
-from gensoup.train.summary import COSTS, enrich, generations
+from gensoup.train.summary import COSTS, generations
 
 REPORT_FILE = "report.html"
 THUMBNAIL_HEIGHT = 150
@@ -42,8 +42,6 @@ def write_report(
     """
     metrics = read_metrics(run)
     predictions = read_predictions(run / PREDICTIONS_FILE, metrics["labels"])
-    if "summary" not in metrics:
-        metrics = enrich(metrics, predictions.truth, predictions.probabilities)
     limit_ms = metrics["limit_ms"]
     individuals, summary = metrics["individuals"], metrics["summary"]
     deployed = None if evaluation is None else _json(evaluation)
@@ -58,7 +56,7 @@ def write_report(
         metrics=metrics,
         summary=summary,
         limit_ms=limit_ms,
-        individuals=sorted(individuals, key=lambda one: (one["reason"] is not None, -one["mcc"])),
+        individuals=sorted(individuals, key=lambda one: (one["reason"] is not None, -(one["mcc"] or 0))),
         by_name={one["name"]: one for one in individuals},
         choices=categories(individuals),
         numbers=numbers(individuals),
@@ -87,7 +85,7 @@ def _figures(metrics: Mapping[str, Any], limit_ms: float | None, deployed: Any) 
     individuals, scores, summary = metrics["individuals"], metrics["scores"], metrics["summary"]
     latency = (metrics["latency_ms"] or {}).get("p99_ms")
     finals = {"macs": metrics["macs"], "latency_ms": latency}
-    limits = {"macs": metrics["settings"]["max_macs"], "latency_ms": limit_ms}
+    limits = {"macs": metrics["settings"]["max_macs"] * 1e6, "latency_ms": limit_ms}
     mcc = scores["search"]["mcc"]
     drawn = {
         "convergence": figures_search.convergence(individuals, mcc),

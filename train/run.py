@@ -14,7 +14,7 @@ import torch
 
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.bench.roles import ROLES_FILE, read_roles, write_roles
-from gensoup.export.trained import MODEL_FILE
+from gensoup.export.trained import METRICS_FILE, MODEL_FILE
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import GenSoupError, UsageError, WriteError
 from gensoup.runtime.files import write_atomic
@@ -24,12 +24,13 @@ from gensoup.train.constraint import GIVEN_FILE, PROFILE_FILE, Admission, RunPro
 from gensoup.train.finish import finish
 from gensoup.train.individual import RoleData, Trainer
 from gensoup.train.ledger import Ledger
-from gensoup.train.run_folder import CACHE, check_out, held
+from gensoup.train.meter import ImageMeter
+from gensoup.train.remarks import remarks, remarks_on_alphabet
+from gensoup.train.run_folder import CACHE, CONFIG_FILE, check_out, held
 from gensoup.train.search import evolve
-from gensoup.train.settings import CONFIG_FILE, Settings
+from gensoup.train.settings import Settings
 from gensoup.train.split import split_folder
 
-METRICS_FILE = "metrics.json"
 ALPHABET_FILE = "alphabet.json"
 
 
@@ -40,7 +41,8 @@ def train_run(
 
     out: the run folder, new or empty, unless ``resume``; a finished run is returned as it is. profile: a device profile
     to take instead of probing this machine. Raises GenSoupError and its kinds for whatever a user can mend; of them
-    WriteError leaves a run to go on with once there is room, as far as it came.
+    WriteError leaves a run to go on with once there is room, as far as it came. On a CPU the same settings, threads and
+    build of PyTorch give the same weights bit for bit, resumed or not; on a GPU within rounding.
     """
     folder = LabelledFolder.open(settings.data)
     check_out(out, resume)
@@ -59,8 +61,8 @@ def _train(
     progress: StageProgress,
 ) -> dict[str, Any]:
     """The run itself, in a folder that this process holds. made: whether the folder is this call's own."""
-    new = not (out / CONFIG_FILE).exists()
-    _open_run_folder(settings, out, folder.fingerprint(), resume)
+    new, fingerprint = not (out / CONFIG_FILE).exists(), folder.fingerprint()
+    _open_run_folder(settings, out, fingerprint, resume)
     if (out / METRICS_FILE).exists() and (out / MODEL_FILE).exists():
         return read_metrics(out)
     started = time.monotonic()
@@ -83,14 +85,17 @@ def _train(
         data = RoleData(split.examples, len(folder.labels))
         about = {
             "labels": list(folder.labels),
-            "data_fingerprint": folder.fingerprint(),
+            "data_fingerprint": fingerprint,
             "settings": settings.to_dict(),
         }
-        trainer = Trainer(settings, admission, data, Ledger(out, about))
-        ranked = evolve(trainer, progress)
-        finished = finish(trainer, ranked, run_profile, progress)
-        metrics = conclude(out, split, trainer, finished)
-        metrics["seconds"] = round(time.monotonic() - started, 1)
+        notes = [*remarks(settings), *remarks_on_alphabet(settings, admission), *run_profile.notes]
+        with ImageMeter(one.name for one in admission.candidates) as meter:
+            trainer = Trainer(settings, admission, data, Ledger(out, about, started), meter)
+            ranked = evolve(trainer, progress)
+            finished = finish(trainer, ranked, run_profile, progress)
+            metrics = conclude(out, split, trainer, finished, fingerprint, notes)
+        metrics["device"] = dict(run_profile.profile.device)
+        metrics["seconds"] = round(trainer.ledger.seconds, 1)
         write_atomic(out / METRICS_FILE, json.dumps(metrics, indent=1, ensure_ascii=False))
     finally:
         shutil.rmtree(out / CACHE, ignore_errors=True)  # patients' images; decoded again when resumed
@@ -114,7 +119,9 @@ def _open_run_folder(settings: Settings, out: Path, fingerprint: str, resume: bo
             raise UsageError(
                 f"--resume: the images in {settings.data} have changed since the run began; start a new one"
             )
-        if different := before.differences(replace(settings, data=before.data)):
+        # Where images and weights lie may change: what is in them is checked by fingerprint and digest.
+        placed = replace(settings, data=before.data, weights_dir=before.weights_dir)
+        if different := before.differences(placed):
             raise UsageError(f"--resume: the run in {out} has other settings ({'; '.join(different)})")
         return
     settings.save(out, fingerprint)

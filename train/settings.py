@@ -20,7 +20,7 @@ from gensoup.train.optimizers import DEFAULT_OPTIMIZERS
 from gensoup.train.run_folder import CONFIG_FILE
 from gensoup.train.validation import check_known, validate
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 DEFAULT_REDRAW = {name: 0.05 for name in NAMES if name != "architecture"}
 
 
@@ -31,9 +31,9 @@ class Settings:
     Images. sizes: deploy sizes in pixels; each architecture gets the largest that it holds the limits at. roles:
     ``three`` takes one part of the images for ``search`` and ``soup``.
 
-    Limits. max_macs: multiply-adds of one frame. min_fps, max_latency_ms: None where nothing is timed. init:
-    ``pretrained`` takes ImageNet weights (``weights_dir``, else torchvision's download) and leaves out what has none;
-    ``random`` never downloads and draws what ``weights_dir`` lacks.
+    Limits. max_macs: multiply-adds of one frame, in millions. min_fps, max_latency_ms: None where nothing is timed.
+    init: ``pretrained`` takes ImageNet weights (``weights_dir``, else torchvision's download) and leaves out what has
+    none; ``random`` never downloads and draws what ``weights_dir`` lacks.
 
     Genes. scales: of each number; equal bounds fix it. mixing: whether augmentation mixes images (CutMix, Mixup).
 
@@ -49,10 +49,12 @@ class Settings:
 
     Finish. branches: continuations of the best at deploy size, learning rate annealed to zero, from its weights or the
     initial ones; branch_average: keep an average over each one's steps too. soup: fuse what fits together.
-    refit_epochs: of the fused network over train, search and soup together, at ``refit_rate`` of the recipe's learning
-    rate; 0 leaves it out.
+    refit_epochs: of the fused network over train and search together, at ``refit_rate`` of the recipe's learning
+    rate, 0 leaves it out; refit_average: take the average over its last steps.
 
     threads: CPU threads of the training; part of the run, since rounding depends on it.
+
+    data and weights_dir are kept as absolute paths, so that a run can be resumed and reported from any folder.
     """
 
     data: str
@@ -65,16 +67,16 @@ class Settings:
     optimizers: tuple[str, ...] = DEFAULT_OPTIMIZERS
     init: str = "pretrained"
     weights_dir: str | None = None
-    max_macs: float = 600e6
+    max_macs: float = 600.0
     min_fps: float | None = None
     max_latency_ms: float | None = None
     scales: Mapping[str, Scale] = field(default_factory=dict)
     mixing: bool = True
     mode: str = "genetic"
     start: str = "race"
-    generations: int = 6
+    generations: int = 4
     population: int = 12
-    population_step: int = 2
+    population_step: int = 3
     population_min: int = 4
     epochs: float = 1.0
     first_size: float = 2 / 3
@@ -92,17 +94,21 @@ class Settings:
     gradient_norm: float = 5.0
     astrocyte_form: str = "mean"
     astrocyte_counters: str = "own"
-    branches: int = 3
-    branch_epochs: float = 10.0
+    branches: int = 2
+    branch_epochs: float = 4.0
     branch_from: str = "ancestor"
     branch_average: bool = True
     soup: bool = True
-    refit_epochs: float = 2.0
-    refit_rate: float = 0.3
+    refit_epochs: float = 20.0
+    refit_rate: float = 1.0
+    refit_average: bool = True
     batch_size: int = 32
     threads: int = 1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", str(Path(self.data).resolve()))
+        if self.weights_dir is not None:
+            object.__setattr__(self, "weights_dir", str(Path(self.weights_dir).resolve()))
         object.__setattr__(self, "scales", {**DEFAULT_SCALES, **self.scales})
         validate(self)
 

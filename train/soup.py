@@ -53,14 +53,12 @@ class SoupStep:
 
 @dataclass(frozen=True)
 class Soup:
-    """The outcome: the ingredients' names, fused weights, their loss on ``soup`` and every trial made. images: passes
-    through a network that scoring them cost, where they were counted."""
+    """The outcome: the ingredients' names, fused weights, their loss on ``soup`` and every trial made."""
 
     names: tuple[str, ...]
     weights: Weights
     loss: float
     steps: tuple[SoupStep, ...]
-    images: int = 0
 
 
 def greedy_soup(ingredients: Sequence[Ingredient], fuse: Callable[[Sequence[Weights]], tuple[Weights, float]]) -> Soup:

@@ -62,8 +62,8 @@ def _population(ordered: Sequence[Record], scores: Mapping[str, Mapping[str, Any
             for tag, value in _values(record).items():
                 yield _event(scalar(f"individual/{tag}", value), number, seconds)
         images += sum(record.images for record in mine)
-        done = [record for record in mine if record.complete and record.place[0] != "refit"]
-        found: dict[str, float] = {"images": images, "failed": len(mine) - len(done)}
+        done = [record for record in mine if record.scored]
+        found: dict[str, float] = {"images": images, "failed": sum(not record.complete for record in mine)}
         if done:
             mcc = np.array([record.mcc for record in done])
             best = max(best, float(mcc.max()))
@@ -93,7 +93,7 @@ def _individual(record: Record) -> Iterator[Event]:
 def _values(record: Record) -> dict[str, float]:
     """What is drawn of one individual; no score of a failed one, which would look like one."""
     values = {f"gene/{name}": value for name, value in record.genes.items()}
-    if record.complete and record.place[0] != "refit":  # which saw what it would be scored on
+    if record.scored:
         values |= {"mcc": record.mcc, "nll": record.nll, "temperature": record.temperature}
     return values | {"images": record.images, "seconds": record.seconds}
 

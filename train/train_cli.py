@@ -39,7 +39,9 @@ def train_command(
         str | None,
         typer.Option(help="Deploy size in pixels; of several (160,192,224) each network gets the largest it fits at."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed and device profile give the same run.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed, profile and threads give the same run; on a CPU bit for bit.")
+    ] = None,
     architectures: Annotated[
         str | None,
         typer.Option(
@@ -69,7 +71,7 @@ def train_command(
     epochs: Annotated[float | None, typer.Option(help="Epochs of an individual in a generation.")] = None,
     branch_epochs: Annotated[float | None, typer.Option(help="Epochs of each final branch.")] = None,
     refit_epochs: Annotated[
-        float | None, typer.Option(help="Epochs of the fused network on all images but the test's; 0: none.")
+        float | None, typer.Option(help="Epochs of the fused network on train and search together; 0: none.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
     astrocytes: Annotated[bool, typer.Option("--astrocytes", help="Search the astrocytes' factors too.")] = False,
@@ -100,9 +102,11 @@ def train_command(
         from gensoup.train.ablation import ablate as run_ablation
         from gensoup.train.genes import ASTROCYTE_SCALE
         from gensoup.train.presets import compose, recompose
-        from gensoup.train.report import write_report
+        from gensoup.train.remarks import remarks
+        from gensoup.train.report import REPORT_FILE, write_report
         from gensoup.train.run import METRICS_FILE, train_run
-        from gensoup.train.settings import CONFIG_FILE, Settings
+        from gensoup.train.run_folder import CONFIG_FILE
+        from gensoup.train.settings import Settings
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or "torch", "train") from error
 
@@ -114,7 +118,7 @@ def train_command(
         "optimizers": _names(optimizers),
         "init": None if init is None else init.value,
         "weights_dir": None if weights_dir is None else str(weights_dir),
-        "max_macs": None if max_macs is None else max_macs * 1e6,
+        "max_macs": max_macs,
         "min_fps": min_fps,
         "max_latency_ms": max_latency_ms,
         "generations": generations,
@@ -134,13 +138,20 @@ def train_command(
         settings = compose(str(data), preset, config, options)
     if device_profile is not None and settings.limit_ms is None:
         raise UsageError("--device-profile: give --min-fps or --max-latency-ms too, what the device must hold")
+    for line in remarks(settings):
+        Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if settings.weights_dir is not None and not Path(settings.weights_dir).is_dir():
+        raise UsageError(f"--weights-dir {settings.weights_dir}: no such folder; name where the weights are")
     try:
         with stage_bars() as progress:
             if ablate is not None:
                 result = run_ablation(settings, out, resume=resume, profile=device_profile, progress=progress)
                 if json is not None:
                     write_atomic(json, (out / ABLATION_FILE).read_text(encoding="utf-8"))
-                Console().print(_ablation_table(result))
+                console = Console()
+                console.print(_ablation_table(result))
+                for name in ARMS:
+                    console.print(f"report: {out / name / REPORT_FILE}", markup=False, highlight=False, soft_wrap=True)
                 return
             metrics = train_run(settings, out, resume=resume, profile=device_profile, progress=progress)
         report = write_report(out)

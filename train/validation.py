@@ -64,30 +64,37 @@ WHOLE = (
     *("branches", "batch_size", "threads"),
 )
 AT_MOST = {"crossover_rate": 1, "warm_up": 1, "last_size": 1, "first_size": 1, "min_fps": 1000}
-FLAGS = ("mixing", "branch_average", "soup")
+PLAUSIBLE_MACS = (0.1, 1e6)  # millions: below, no network of torchvision's at 32 px; above, none at 1024 px
+LISTS = ("architectures", "losses", "optimizers", "sizes")
+FLAGS = ("mixing", "branch_average", "refit_average", "soup")
 
 
 def validate(settings: Settings) -> None:
     """Raise UsageError for the first setting that makes no sense."""
+    for name in LISTS:
+        _check_list(name, getattr(settings, name), int if name == "sizes" else str)
     check_names(settings.architectures)
     check_known("--losses", settings.losses, LOSSES)
     check_known("--optimizers", settings.optimizers, OPTIMIZERS)
     check_known("scales", settings.scales, NUMBERS)
     check_known("redraw", settings.redraw, NAMES)
-    for name in ("architectures", "losses", "optimizers", "sizes"):
-        if not getattr(settings, name):
-            raise UsageError(f"{option(name)}: name at least one")
     for name, options in CHOICES.items():
         if getattr(settings, name) not in options:
             raise UsageError(f"{option(name)} {getattr(settings, name)}: must be one of {', '.join(options)}")
     for size in settings.sizes:
-        if not isinstance(size, int) or not 32 <= size <= 1024:
+        if not 32 <= size <= 1024:
             raise UsageError(f"--size {size}: must be a whole number between 32 and 1024")
     for name, (least, allowed) in LEAST.items():
         _check_least(name, getattr(settings, name), least, allowed)
     for name, most in AT_MOST.items():
         if (getattr(settings, name) or 0) > most:
             raise UsageError(f"{option(name)} {getattr(settings, name)}: must be at most {most}")
+    low, high = PLAUSIBLE_MACS
+    if not low <= settings.max_macs <= high:
+        raise UsageError(
+            f"--max-macs {settings.max_macs:g}: is in millions of multiply-adds, between {low:g} and {high:g}; the "
+            "default, 600, admits mobile networks"
+        )
     for name in FLAGS:
         if not isinstance(getattr(settings, name), bool):
             raise UsageError(f"{option(name)} {getattr(settings, name)}: must be true or false")
@@ -99,6 +106,18 @@ def validate(settings: Settings) -> None:
     for name, rate in settings.redraw.items():
         if not isinstance(rate, int | float) or not 0 <= rate <= 1:
             raise UsageError(f"redraw, {name} {rate}: must lie between 0 and 1")
+
+
+def _check_list(name: str, values: Any, kind: type) -> None:
+    """Raise UsageError for what is no list of names or numbers, an empty one and one that holds something twice."""
+    if not values:
+        raise UsageError(f"{option(name)}: name at least one")
+    for number, value in enumerate(values):
+        if not isinstance(value, kind) or isinstance(value, bool):
+            wanted = "a name" if kind is str else "a whole number between 32 and 1024"
+            raise UsageError(f"{option(name)} {value}: must be {wanted}, or a list of several")
+        if value in values[:number]:
+            raise UsageError(f"{option(name)}: {value} is named twice; name each once")
 
 
 def option(name: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +18,7 @@ from gensoup.bench.dataset import LabelledFolder
 from gensoup.bench.eval_cli import eval_command
 from gensoup.bench.evaluate import evaluate
 from gensoup.bench.metrics import SUMMARY_NAMES
+from gensoup.runtime.bundle import read_bundle, write_bundle
 from gensoup.runtime.classifier import Classifier
 from gensoup.runtime.engines import load_engine
 from gensoup.runtime.errors import DataError, EngineError, GenSoupError
@@ -62,7 +65,10 @@ def test_scores_are_those_of_the_classifier(classifier: Classifier, data: Path) 
     assert evaluation.scores.confusion_matrix.tolist() == [[5, 0, 0], [0, 5, 0], [1, 0, 4]]
     assert evaluation.scores.accuracy == pytest.approx(14 / 15)
     assert evaluation.skipped == ()
-    assert evaluation.frames_per_second > 0
+    assert evaluation.frames_per_second == pytest.approx(15 / (evaluation.latency_ms.sum() / 1e3))
+    assert evaluation.latency_ms.shape == (15,) and (evaluation.latency_ms > 0).all()
+    assert evaluation.absent == ()
+    assert evaluation.certain is None  # this bundle has no thresholds
     assert steps == [(number, 15) for number in range(1, 16)]
     for name, target, row in zip(evaluation.files, evaluation.targets, evaluation.probabilities, strict=True):
         assert LABELS[target] == name.split("/")[0]
@@ -76,6 +82,7 @@ def test_classes_are_matched_by_name_not_by_position(classifier: Classifier, dat
     evaluation = evaluate(classifier, LabelledFolder.open(data))
     assert evaluation.scores.confusion_matrix.tolist() == [[0, 0, 0], [0, 5, 0], [1, 0, 4]]
     assert set(evaluation.targets.tolist()) == {1, 2}
+    assert evaluation.absent == ("blue",)
 
 
 def test_order_of_the_bundles_labels_holds(data: Path, tiny_model: bytes) -> None:
@@ -153,6 +160,84 @@ def test_command_shows_tables_and_writes_json(app: typer.Typer, tiny_bundle: Pat
     assert low < values["accuracy"] <= high
 
 
+@pytest.fixture
+def with_thresholds(tiny_bundle: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Writes the tiny bundle with thresholds of blue, green and red."""
+
+    def write(*thresholds: float) -> Path:
+        bundle = read_bundle(tiny_bundle)
+        manifest = replace(bundle.manifest, thresholds=dict(zip(LABELS, thresholds, strict=True)))
+        path = tmp_path / "sure.gensoup"
+        write_bundle(path, manifest, bundle.models, bundle.golden)
+        return path
+
+    return write
+
+
+def test_thresholds_part_the_certain_from_the_rest(with_thresholds: Callable[..., Path], data: Path) -> None:
+    # Every answer has a probability over .99; blue is never certain, and so the one wrong answer, blue, is not either.
+    classifier = Classifier.load(with_thresholds(1.0, 0.5, 0.9), threads=1)
+    evaluation = evaluate(classifier, LabelledFolder.open(data))
+    assert evaluation.scores.confusion_matrix.tolist() == [[5, 0, 0], [0, 5, 0], [1, 0, 4]]
+    certain = evaluation.certain
+    assert certain is not None and certain.scores is not None
+    assert certain.scores.confusion_matrix.tolist() == [[0, 0, 0], [0, 5, 0], [0, 0, 4]]
+    assert certain.coverage == pytest.approx(9 / 15)
+    assert certain.class_coverage.tolist() == pytest.approx([0, 1, 0.8])
+    assert certain.called.tolist() == [
+        file.startswith(("green", "red")) and file != "red/0.png" for file in evaluation.files
+    ]
+
+
+def test_thresholds_are_in_the_report(
+    app: typer.Typer, with_thresholds: Callable[..., Path], data: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "metrics.json"
+    result = CliRunner().invoke(app, [str(with_thresholds(1.0, 0.5, 0.9)), str(data), "--json", str(report)])
+    assert result.exit_code == 0, result.output
+    for words in ("9 of 15 images called with certainty (60.0%)", "accuracy 1.0000", "0.900"):
+        assert words in " ".join(result.output.split())
+    values = json.loads(report.read_text())
+    assert values["accuracy"] == pytest.approx(14 / 15)  # the plain metrics stay what they are
+    certain = values["certain"]
+    assert (certain["coverage"], certain["uncertain"], certain["n"], certain["accuracy"]) == (0.6, 6, 9, 1.0)
+    assert certain["thresholds"] == {"blue": 1.0, "green": 0.5, "red": 0.9}
+    assert certain["class_coverage"] == {"blue": 0.0, "green": 1.0, "red": 0.8}
+    latency = values["latency_ms"]
+    assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
+
+
+def test_nothing_certain_is_no_crash(
+    app: typer.Typer, with_thresholds: Callable[..., Path], data: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "metrics.json"
+    result = CliRunner().invoke(app, [str(with_thresholds(1.0, 1.0, 1.0)), str(data), "--json", str(report)])
+    assert result.exit_code == 0, result.output
+    assert "0 of 15 images" in " ".join(result.output.split())
+    assert json.loads(report.read_text())["certain"]["n"] == 0
+
+
+def test_a_class_without_images_and_a_bundle_that_guesses_are_said(
+    app: typer.Typer, tiny_bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    report = tmp_path / "metrics.json"
+    command = [str(tiny_bundle), str(data), "--json", str(report), "--threads", "1"]
+    result = CliRunner().invoke(app, command)
+    assert json.loads(report.read_text())["notes"] == [] and "guessing" not in result.output
+    for path in (data / "blue").iterdir():
+        path.unlink()
+    (data / "blue").rmdir()
+    for index in range(5):  # half of each class is the other's colour
+        save(data / "red" / f"{index}.png", 1 if index < 3 else 2, seed=index)
+        save(data / "green" / f"{index}.png", 1 if index < 3 else 2, seed=9 + index)
+    result = CliRunner().invoke(app, command)
+    missing, chance = json.loads(report.read_text())["notes"]
+    assert json.loads(report.read_text())["absent_classes"] == ["blue"]
+    assert "has no image of 'blue', which the bundle knows" in missing and chance.startswith("no better than guessing")
+    assert missing in result.output and chance in result.output
+
+
 def test_command_raises_errors_of_ours(app: typer.Typer, tiny_bundle: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [str(tiny_bundle), str(tmp_path / "nothing")])
     assert isinstance(result.exception, GenSoupError)
@@ -162,10 +247,6 @@ def test_command_raises_errors_of_ours(app: typer.Typer, tiny_bundle: Path, tmp_
 def test_labels_with_brackets_are_shown_as_they_are(
     app: typer.Typer, tiny_model: bytes, data: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
-    from gensoup.runtime.bundle import read_bundle, write_bundle
-
     bundle = read_bundle(tiny_bundle)
     path = tmp_path / "named.gensoup"
     write_bundle(path, replace(bundle.manifest, labels=("[red]", "[/b]", "c")), {"fp32": tiny_model}, bundle.golden)

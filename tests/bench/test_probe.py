@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gensoup.bench import probe as probe_module
-from gensoup.bench.probe import DeviceProfile, LatencyEstimate, probe, profile_key
+from gensoup.bench.probe import DeviceProfile, LatencyEstimate, probe, probe_seconds, profile_key
 from gensoup.runtime.errors import DataError, EngineError
 from gensoup.runtime.preprocess import Preprocess
 
@@ -30,6 +30,12 @@ def test_frames_are_shared_between_calls(tiny_model: bytes) -> None:
     for _ in range(2):
         probe(tiny_model, Preprocess(32), seconds=0.1, frame_height=480, frame_width=640)
     assert probe_module._ring.cache_info().hits == 1
+
+
+def test_a_slow_rate_is_probed_for_longer() -> None:
+    assert probe_seconds(64.0) == probe_seconds(25.0) == 4.0
+    for rate in (20.0, 2.0, 0.5):
+        assert rate * probe_seconds(rate) == pytest.approx(100)
 
 
 def test_a_graph_too_slow_for_the_rate_drops_frames(make_tiny_model: Callable[..., bytes]) -> None:

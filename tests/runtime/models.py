@@ -51,7 +51,7 @@ def main(small: Path, key: Path, examples: int) -> dict[str, Any]:
     def answer(bundle: Path, required: Path | None = None) -> str:
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # ONNX Runtime prints of its own accord
-                Classifier.load(bundle, 1, require_signature=required)
+                Classifier.load(bundle, "onnxruntime-cpu", threads=1, require_signature=required)
         except BundleError as error:
             found = str(error)
             if not found.startswith(f"{bundle}: ") or "\n" in found:

@@ -73,7 +73,7 @@ def test_signed_by_the_required_key(signed: Path, tiny_bundle: Path, keys: tuple
     assert bundle.sha256 == plain.sha256 == bundle_digest(signed.read_bytes())  # certificates go on to hold
     assert bundle.manifest == plain.manifest
     assert bundle.signatures == (SigningKey.load(keys[0]).sign(plain.sha256),)
-    assert Classifier.load(signed, 1, require_signature=str(public_path(keys[0]))).sha256 == plain.sha256
+    assert Classifier.load(signed, threads=1, require_signature=str(public_path(keys[0]))).sha256 == plain.sha256
     assert read_bundle(signed).signatures == bundle.signatures  # and without one required it opens too
 
 

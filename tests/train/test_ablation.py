@@ -10,8 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gensoup.runtime.errors import UsageError
-from gensoup.train.ablation import ABLATION_FILE, ARMS, ablate, differences
+from gensoup.bench.probe import LatencyEstimate
+from gensoup.runtime.errors import GenSoupError, UsageError
+from gensoup.train import constraint
+from gensoup.train.ablation import ABLATION_FILE, ARMS, ablate, check_alphabets, differences
+from gensoup.train.constraint import GIVEN_FILE, PROFILE_FILE
+from gensoup.train.report import REPORT_FILE
 from gensoup.train.settings import Settings
 
 
@@ -20,15 +24,28 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 @pytest.mark.slow
-def test_three_runs_and_their_differences(shapes: Path, make_settings: Callable[..., Settings], tmp_path: Path) -> None:
+def test_three_runs_and_their_differences(
+    shapes: Path, make_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = make_settings(
-        shapes, generations=1, population=2, branch_epochs=0.5, refit_epochs=0.0, astrocyte_form="thesis"
+        shapes, generations=1, population=2, branch_epochs=0.5, refit_epochs=0.0, astrocyte_form="thesis", min_fps=20.0
     )
+    probed: list[bytes] = []
+
+    def measured(graph: bytes, *arguments: object, **options: object) -> LatencyEstimate:
+        probed.append(graph)  # another number each time, as on a real machine
+        return LatencyEstimate(1.0, 2.0, 3.0 + len(probed), 100, 0)
+
+    monkeypatch.setattr(constraint, "probe", measured)
     stages: set[str] = set()
     out = tmp_path / "ablation"
     result = ablate(settings, out, progress=lambda stage, done, total: stages.add(stage))
     assert json.loads((out / ABLATION_FILE).read_text(encoding="utf-8")) == result
     assert set(result["arms"]) == set(ARMS) and "shuffled: search" in stages
+    assert len(probed) == 1 and (out / PROFILE_FILE).exists()
+    for name in ARMS:
+        assert (out / name / GIVEN_FILE).read_bytes() == (out / PROFILE_FILE).read_bytes()
+        assert (out / name / REPORT_FILE).stat().st_size > 10_000
     arms = result["arms"]
     assert result["differences"] == {
         name: arms["with"]["test_mcc"] - arms[name]["test_mcc"] for name in ("without", "shuffled")
@@ -43,7 +60,7 @@ def test_three_runs_and_their_differences(shapes: Path, make_settings: Callable[
         for name in ARMS
     ]
     assert genes[0] == genes[1] == genes[2] and {"strong", "weak"} <= set(genes[0])
-    assert ablate(settings, out, resume=True, progress=silent) == result
+    assert ablate(settings, out, resume=True, progress=silent) == result and len(probed) == 1
     with pytest.raises(UsageError, match="--resume"):
         ablate(settings, out, progress=silent)
 
@@ -51,3 +68,23 @@ def test_three_runs_and_their_differences(shapes: Path, make_settings: Callable[
 def test_differences_are_against_each_control() -> None:
     arms = {"with": {"test_mcc": 0.5}, "without": {"test_mcc": 0.75}, "shuffled": {"test_mcc": 0.25}}
     assert differences(arms) == {"without": -0.25, "shuffled": 0.25}
+
+
+def test_arms_that_chose_from_other_networks_compare_with_nothing() -> None:
+    check_alphabets({"with": {"a": "1"}, "without": {"a": "1"}})
+    for other in ({"a": "2"}, {"b": "1"}, {"a": "1", "b": "1"}):
+        with pytest.raises(GenSoupError, match="'with' and 'without' chose from other") as error:
+            check_alphabets({"with": {"a": "1"}, "without": other})
+        assert "\n" not in str(error.value)
+
+
+def test_an_ablation_that_cannot_begin_leaves_nothing_behind(
+    shapes: Path, make_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = LatencyEstimate(99.0, 99.0, 99.0, 100, 0)
+    monkeypatch.setattr(constraint, "probe", lambda *arguments, **options: slow)
+    with pytest.raises(GenSoupError, match="no architecture meets the limits"):
+        ablate(make_settings(shapes, min_fps=64.0), tmp_path / "out", progress=silent)
+    with pytest.raises(UsageError, match="--resume: no run in"):
+        ablate(make_settings(shapes), tmp_path / "out", resume=True, progress=silent)
+    assert list(tmp_path.iterdir()) == []

@@ -51,7 +51,7 @@ def never_probed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_too_many_multiply_adds_are_out_with_the_reason(
     settings: Callable[..., Settings], tmp_path: Path, never_probed: None
 ) -> None:
-    chosen = settings(sizes=(64,), max_macs=10e6)
+    chosen = settings(sizes=(64,), max_macs=10.0)
     calls: list[tuple[str, int, int]] = []
     admission = admit(chosen, 3, RunProfile(tmp_path, chosen, None), lambda *call: calls.append(call))
     assert [one.name for one in admission.candidates] == ["shufflenet_v2_x0_5", "mobilenet_v3_small"]
@@ -63,14 +63,14 @@ def test_too_many_multiply_adds_are_out_with_the_reason(
 
 
 def test_the_deploy_size_counts(settings: Callable[..., Settings], tmp_path: Path) -> None:
-    small, large = (settings(sizes=(size,), architectures=NAMES[:1], max_macs=10e6) for size in (64, 128))
+    small, large = (settings(sizes=(size,), architectures=NAMES[:1], max_macs=10.0) for size in (64, 128))
     admit(small, 3, RunProfile(tmp_path, small, None), silent)
     with pytest.raises(GenSoupError, match="at 128 px"):
         admit(large, 3, RunProfile(tmp_path, large, None), silent)
 
 
 def test_nothing_fits_names_the_nearest_and_the_remedy(settings: Callable[..., Settings], tmp_path: Path) -> None:
-    chosen = settings(max_macs=1.0)
+    chosen = settings(max_macs=0.5)
     with pytest.raises(GenSoupError, match=r"nearest is shufflenet_v2_x0_5.*--max-macs.*--size") as error:
         admit(chosen, 3, RunProfile(tmp_path, chosen, None), silent)
     assert "\n" not in str(error.value)
@@ -121,6 +121,21 @@ def test_frames_dropped_are_the_reason_where_there_is_no_percentile(
     chosen = settings(min_fps=FPS, architectures=NAMES[:1])
     with pytest.raises(GenSoupError, match="40 of 256 frames dropped"):
         admit(chosen, 3, RunProfile(tmp_path / "run", chosen, path), silent)
+
+
+def test_latencies_of_a_slower_rate_are_refused_and_of_a_faster_one_noted(
+    settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    given = profile(tmp_path / "cart.json", shufflenet_v2_x0_5=3.0)
+    with pytest.raises(UsageError, match=r"--device-profile: was measured at 50 .* asks for 60") as error:
+        RunProfile(tmp_path / "run", settings(min_fps=60.0), given)
+    assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+    assert RunProfile(tmp_path / "same", settings(min_fps=50.02), given).notes == []
+    (note,) = RunProfile(tmp_path / "slower", settings(min_fps=25.0), given).notes
+    assert "measured at 50 frames a second, --min-fps asks for 25" in note
+    assert RunProfile(tmp_path / "slower", settings(min_fps=25.0), None).notes == [note]  # resumed
+    assert RunProfile(tmp_path / "latency", settings(max_latency_ms=10.0), given).notes == []  # no rate is asked for
+    assert RunProfile(tmp_path / "probed", settings(min_fps=25.0), None).notes == []
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"schema_version": 1}'])
@@ -181,7 +196,7 @@ def test_without_weights_an_architecture_is_out_unless_they_are_drawn(
 
 
 def test_a_size_a_network_cannot_take_is_a_reason(settings: Callable[..., Settings], tmp_path: Path) -> None:
-    chosen = settings(sizes=(32,), architectures=(NAMES[0], "inception_v3"), max_macs=1e12)
+    chosen = settings(sizes=(32,), architectures=(NAMES[0], "inception_v3"), max_macs=1e6)
     admission = admit(chosen, 3, RunProfile(tmp_path, chosen, None), silent)
     assert "does not work at 32 px" in admission.excluded[0].reason
     assert "\n" not in admission.excluded[0].reason

@@ -31,7 +31,7 @@ WEIGHTS = {"w": torch.tensor([[1.5, -2.25]]), "n": torch.tensor(3)}
 
 def record(index: int, **changes: object) -> Record:
     values = {"mcc": 0.1 + 0.2, "nll": 1 / 3, "temperature": 0.7, "latency_ms": 3.3}
-    place = ("search", 1, index)
+    place = changes.pop("place", ("search", 1, index))
     parents = ("search-00-02", "search-00-01")
     return Record(place, GENES, RECIPE, parents, "search-00-02", 64, 10**9, 999, 1.25, **{**values, **changes})  # type: ignore[arg-type]
 
@@ -51,6 +51,28 @@ def test_what_is_added_is_there_after_reopening_to_the_last_bit(tmp_path: Path) 
             torch.equal(restored[name], value) and restored[name].dtype == value.dtype
             for name, value in WEIGHTS.items()
         )
+
+
+def test_a_refit_is_no_point_of_the_study_and_no_optimum(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.add(record(0, mcc=-0.2), {})
+    ledger.add(record(0, place=("refit", 1, 0), mcc=0.0, nll=math.inf), {"": WEIGHTS})
+    study = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{tmp_path / DATABASE}")
+    assert study.best_value == -0.2
+    assert [(trial.state.name, trial.value) for trial in study.trials] == [("COMPLETE", -0.2), ("PRUNED", None)]
+    refit = Ledger(tmp_path).get(("refit", 1, 0))
+    assert refit is not None and refit.complete and not refit.scored
+
+
+def test_seconds_and_images_go_on_from_process_to_process(tmp_path: Path) -> None:
+    first = Ledger(tmp_path, since=time.monotonic() - 100)
+    first.add(record(0), {})
+    assert first.images_added == 999 and 100 <= first.seconds < 110
+    del first  # killed: what came after the last individual is not known
+    second = Ledger(tmp_path, since=time.monotonic() - 50)
+    assert 150 <= second.seconds < 160 and second.images_added == 0
+    second.add(record(1), {})
+    assert 150 <= Ledger(tmp_path).seconds < 160
 
 
 def test_failed_individuals_are_kept_with_their_reason(tmp_path: Path) -> None:
@@ -79,7 +101,7 @@ def test_it_says_what_it_is_of(tmp_path: Path) -> None:
     Ledger(tmp_path, about).add(record(0), {})
     Ledger(tmp_path, {"labels": ["other"]})  # there already: it stays what it was
     study = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{tmp_path / DATABASE}")
-    assert study.user_attrs == {"schema_version": SCHEMA_VERSION, **about}
+    assert study.user_attrs == {"schema_version": SCHEMA_VERSION, **about, "seconds": pytest.approx(0, abs=60)}
     assert study.trials[0].user_attrs["name"] == "search-01-00"
     assert study.trials[0].user_attrs["recipe"] == RECIPE
 
@@ -200,7 +222,7 @@ def test_optuna_dashboard_opens_the_ledger_of_a_run(tiny_run: Any) -> None:
     names = {one["name"] for one in tiny_run.metrics["individuals"]}
     found = [{each["key"]: each["value"] for each in trial["user_attrs"]} for trial in study["trials"]]
     assert {one["name"] for one in found} == names and len(found) == len(names)
-    assert {trial["state"] for trial in study["trials"]} == {"Complete"}
+    assert {trial["state"] for trial in study["trials"]} == {"Complete", "Pruned"}  # the refit is no point
     assert {param["name"] for param in study["trials"][0]["params"]} >= {"architecture", "learning_rate"}
 
 

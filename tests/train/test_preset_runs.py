@@ -54,7 +54,7 @@ def test_every_preset_ends_in_a_network_and_counts_its_images(runs: Any, name: s
     assert (out / "model.safetensors").exists() and metrics["architecture"] in ARCHITECTURES
     assert (
         metrics["images_trained"]
-        == metrics["soup"]["images"] + sum(one["images"] for one in metrics["individuals"])
+        == metrics["images"]["soup"] + sum(one["images"] for one in metrics["individuals"])
         > 0
     )
     assert metrics["size"] == 48 and 0 <= metrics["scores"]["test"]["accuracy"] <= 1
@@ -88,7 +88,7 @@ def test_gen_soup_of_the_thesis_averages_parents_and_fuses_the_population(runs: 
     roles = read_roles(out / ROLES_FILE)
     assert list(roles) == ["train", "search", "test"]
     assert metrics["scores"]["soup"] == metrics["scores"]["search"]
-    assert metrics["soup"]["images"] > 0
+    assert metrics["images"]["soup"] > 0
     later = [one for one in of_phase(metrics, "search") if one["place"][1] == 1]
     recipe_of = {one["name"]: one["recipe"] for one in metrics["individuals"]}
     for one in later:

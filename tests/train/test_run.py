@@ -14,19 +14,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.bench.metrics import score
 from gensoup.bench.probe import DeviceProfile, LatencyEstimate, profile_key
 from gensoup.bench.roles import ROLES_FILE, read_roles
+from gensoup.export.architectures import build
 from gensoup.export.trained import MODEL_FILE, TrainedModel
 from gensoup.runtime.errors import DataError, GenSoupError, UsageError
+from gensoup.runtime.images import read_image
 from gensoup.train import finish, individual
 from gensoup.train.conclusion import PREDICTIONS_FILE
 from gensoup.train.ledger import Ledger
-from gensoup.train.run import ALPHABET_FILE, CACHE, METRICS_FILE, train_run
-from gensoup.train.settings import CONFIG_FILE, Settings
+from gensoup.train.report import write_report
+from gensoup.train.run import ALPHABET_FILE, METRICS_FILE, train_run
+from gensoup.train.run_folder import CACHE, CONFIG_FILE
+from gensoup.train.scoring import fit_temperature, predict_logits
+from gensoup.train.settings import Settings
 from gensoup.train.tensorboard import FOLDER
 
 LARGE, FAST = "shufflenet_v2_x2_0", "shufflenet_v2_x0_5"
@@ -142,9 +148,26 @@ def test_individuals_are_all_there_with_growing_sizes(tiny_run: Any) -> None:
     sizes = {tuple(one["place"])[:2]: one["size"] for one in tiny_run.metrics["individuals"]}
     assert sizes["search", 0] == 32 and sizes["search", 1] == 48
     assert all(one["size"] == 48 for one in tiny_run.metrics["individuals"] if one["place"][0] == "branch")
-    assert tiny_run.metrics["images_trained"] == tiny_run.metrics["soup"]["images"] + sum(
-        one["images"] for one in tiny_run.metrics["individuals"]
+
+
+def test_the_refit_takes_the_rate_its_lineage_began_with_and_leaves_soup_to_the_temperature(tiny_run: Any) -> None:
+    individuals = {one["name"]: one for one in tiny_run.metrics["individuals"]}
+    (refitted,) = (one for one in individuals.values() if one["place"][0] == "refit")
+    first = ancestor = individuals[tiny_run.metrics["ancestor"]]
+    while first["inherited"]:
+        first = individuals[first["parents"][0]]
+    assert first["place"][1] == 0
+    assert refitted["recipe"]["learning_rate"] == pytest.approx(
+        first["recipe"]["learning_rate"] * tiny_run.settings.refit_rate
     )
+    assert {**refitted["genes"], "learning_rate": 0} == {**ancestor["genes"], "learning_rate": 0}
+    trained, model = TrainedModel.load(tiny_run.folder)
+    folder = LabelledFolder.open(tiny_run.data)
+    files = read_roles(tiny_run.folder / ROLES_FILE)["soup"]
+    images = np.stack([trained.preprocess(read_image(folder.path / file)) for file in files])
+    targets = folder.targets[[folder.files.index(file) for file in files]]
+    logits = predict_logits(model, images, torch.device("cpu"))
+    assert trained.temperature == pytest.approx(fit_temperature(logits, targets), rel=1e-3)
 
 
 def test_a_finished_run_is_returned_as_it_is_when_resumed(tiny_run: Any) -> None:
@@ -247,6 +270,34 @@ def test_a_redrawn_architecture_starts_afresh(settings: Settings, tmp_path: Path
         assert (one["inherited"] == "") == strangers or one["place"][0] == "refit"
 
 
+def test_images_and_weights_may_lie_elsewhere_when_resumed(
+    shapes: Path, make_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun with relative paths in one folder, resumed and reported from others, where they lie elsewhere too."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    state = build(FAST, 1000).state_dict()
+    for folder in (first, second):
+        shutil.copytree(shapes, folder / "images")
+        (folder / "w").mkdir()
+        save_file(state, folder / "w" / f"{FAST}.safetensors")
+    quick = {"weights_dir": "w", "generations": 1, "population": 2, "epochs": 0.2, "branch_epochs": 0.2}
+
+    def killed(ledger: Ledger, record: Any, weights: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(first)
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "add", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_run(make_settings(Path("images"), **quick), tmp_path / "run", progress=silent)
+    monkeypatch.chdir(second)
+    shutil.rmtree(first)
+    metrics = train_run(make_settings(Path("images"), **quick), tmp_path / "run", resume=True, progress=silent)
+    monkeypatch.chdir(tmp_path)
+    assert metrics["settings"]["data"] == str(second / "images")
+    assert "The images are no longer where" not in write_report(tmp_path / "run").read_text(encoding="utf-8")
+
+
 def test_resuming_what_never_began_is_refused(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no run in .* to go on with"):
         train_run(settings, tmp_path / "typo", resume=True, progress=silent)
@@ -277,7 +328,7 @@ def test_a_folder_with_something_in_it_is_left_alone(settings: Settings, whole: 
 
 def test_a_run_that_never_began_leaves_nothing_behind(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(GenSoupError, match="no architecture meets the limits"):
-        train_run(replace(settings, max_macs=1.0), tmp_path / "run", progress=silent)
+        train_run(replace(settings, max_macs=0.5), tmp_path / "run", progress=silent)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -364,7 +415,7 @@ def test_no_infeasible_architecture_is_ever_built_for_training(
     for module in (individual, finish):
         monkeypatch.setattr(module, "train", counted_training)
     names = (LARGE, FAST, "mobilenet_v3_small", "shufflenet_v2_x1_0")
-    timed = replace(settings, architectures=names, min_fps=64.0, max_macs=4e6, generations=2, population=4)
+    timed = replace(settings, architectures=names, min_fps=64.0, max_macs=4.0, generations=2, population=4)
     profile = device(tmp_path / "cart.json", **{LARGE: 1.0, FAST: 9.0, "mobilenet_v3_small": 14.0})
     metrics = train_run(timed, tmp_path / "run", profile=profile, progress=silent)
     reasons = {one["architecture"]: one["reason"] for one in metrics["excluded"]}

@@ -11,12 +11,13 @@ import pytest
 from gensoup.export.architectures import ARCHITECTURES
 from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.train.genes import Scale
-from gensoup.train.settings import CONFIG_FILE, Settings
+from gensoup.train.run_folder import CONFIG_FILE
+from gensoup.train.settings import Settings
 
 
 def test_round_trip(tmp_path: Path) -> None:
     settings = Settings(
-        data="données/a b", sizes=(96, 128), architectures=("squeezenet1_1",), min_fps=59.94, max_macs=3e8
+        data="données/a b", sizes=(96, 128), architectures=("squeezenet1_1",), min_fps=59.94, max_macs=300.0
     )
     settings.save(tmp_path, "abc")
     assert Settings.load(tmp_path) == (settings, "abc")
@@ -25,7 +26,7 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_defaults_are_the_theses_architectures_and_its_mobile_regime() -> None:
     settings = Settings(data="data")
     assert settings.architectures == ARCHITECTURES and len(ARCHITECTURES) == 11
-    assert settings.max_macs == 600e6 and settings.min_fps is None
+    assert settings.max_macs == 600 and settings.min_fps is None
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,12 @@ def test_defaults_are_the_theses_architectures_and_its_mobile_regime() -> None:
         ({"branch_epochs": -1.0}, "--branch-epochs -1"),
         ({"batch_size": 1}, "--batch-size 1"),
         ({"max_macs": 0.0}, "--max-macs 0"),
+        ({"max_macs": 600e6}, "--max-macs 6e+08: is in millions"),
+        ({"max_macs": 0.01}, "--max-macs 0.01: is in millions"),
+        ({"architectures": ("squeezenet1_1", "mnasnet1_0", "squeezenet1_1")}, "squeezenet1_1 is named twice"),
+        ({"optimizers": ("sgd", "sgd")}, "--optimizers: sgd is named twice"),
+        ({"losses": (["cross_entropy"],)}, "--losses ['cross_entropy']: must be a name"),
+        ({"sizes": (64, 64)}, "--size: 64 is named twice"),
         ({"min_fps": -64.0}, "--min-fps -64"),
         ({"threads": 0}, "--threads 0"),
         ({"seed": -1}, "--seed -1"),
@@ -70,7 +77,7 @@ def test_differences_name_what_changed() -> None:
     assert one.differences(replace(one, seed=3, sizes=(64,))) == ["sizes: [128] → [64]", "seed: 0 → 3"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "- 1\n", "size: 3\n", "schema_version: 2\ndata_fingerprint: x\nfoo: 1\n"])
+@pytest.mark.parametrize("text", ["", "{", "- 1\n", "size: 3\n", "schema_version: 3\ndata_fingerprint: x\nfoo: 1\n"])
 def test_a_damaged_config_is_one_line_that_names_it(tmp_path: Path, text: str) -> None:
     (tmp_path / CONFIG_FILE).write_text(text, encoding="utf-8")
     with pytest.raises(GenSoupError, match=r"config\.yaml") as error:
@@ -82,7 +89,7 @@ def test_a_newer_config_asks_for_an_update(tmp_path: Path) -> None:
     Settings(data="data").save(tmp_path, "abc")
     path = tmp_path / CONFIG_FILE
     path.write_text(
-        path.read_text(encoding="utf-8").replace("schema_version: 2", "schema_version: 99"), encoding="utf-8"
+        path.read_text(encoding="utf-8").replace("schema_version: 3", "schema_version: 99"), encoding="utf-8"
     )
     with pytest.raises(GenSoupError, match="update gensoup"):
         Settings.load(tmp_path)
