@@ -5,7 +5,8 @@ python benchmarks/export_parity.py --data hyperkvasir5 --weights-dir FOLDER --ou
 The networks are trained here, quickly: ImageNet weights where the folder has them, else random; Adam, cosine, flips,
 label smoothing, a given number of images, batch norm estimated again, temperature fitted on `search`. They stand for
 networks whose weights and activations have learnt something, not for good classifiers; the table says what each
-reached. Roles are dealt as a run deals them, calibration and sensitivity see `train`, parity is over `search` and `soup`.
+reached. Roles are dealt as a run deals them; calibration and sensitivity see `train`, parity is over `search` and
+`soup`.
 Milliseconds are the median of single frames through the engine alone. What parity refuses is in the table with its
 numbers. Results are saved architecture by architecture, and what is there already is not measured again.
 """
@@ -95,7 +96,7 @@ def measure(
     proof = Proof(expected, samples, folder.labels, parse_engines(options.engines and options.engines.split(",")))
     calibration = images[roles["train"]][:: -(-len(roles["train"]) // MAX_CALIBRATION_FRAMES)]
     for precision in precisions:
-        built = build_graph(precision, graph, lambda: calibration, proof, progress)
+        built = build_graph(precision, graph, calibration, proof, progress)
         times = {engine.name: _milliseconds(engine, samples.frames) for engine in proof.open(built.model, precision)}
         for one in proof.compared(built.model, precision):
             yield {
