@@ -74,6 +74,7 @@ def _show(console: Console, classifier: Classifier, folder: LabelledFolder, eval
     from rich.markup import escape
     from rich.table import Table
 
+    from gensoup.bench.evaluate import remarks
     from gensoup.bench.statistics import percentile
 
     scores, labels = evaluation.scores, [escape(label) for label in classifier.labels]
@@ -106,9 +107,8 @@ def _show(console: Console, classifier: Classifier, folder: LabelledFolder, eval
         "`gensoup bench` measures real time.",
         highlight=False,
     )
-    if evaluation.absent:
-        absent = ", ".join(f"'{escape(label)}'" for label in evaluation.absent)
-        console.print(f"[yellow]no images of {absent}: they do not count in the means over classes[/]", highlight=False)
+    for line in remarks(folder, evaluation):
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if folder.unmatched_groups:
         console.print(f"[yellow]groups.csv: {folder.unmatched_groups} lines name no image of this folder[/]")
     if folder.ignored:

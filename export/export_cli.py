@@ -50,6 +50,10 @@ def export_command(
         ),
     ] = None,
     engines_dir: Annotated[Path | None, typer.Option(help="With --sm: the folder for the engines.")] = None,
+    engines: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated engines that must be equal to what was trained; default: all usable here."),
+    ] = None,
     parity_report: Annotated[
         Path | None, typer.Option(help="Write parity with the worst frames shown to this HTML file.")
     ] = None,
@@ -81,6 +85,7 @@ def export_command(
         "--sm": sm,
         "--engines-dir": engines_dir,
         "--sign": sign,
+        "--engines": engines,
         "--parity-report": parity_report,
     }
     kit: dict[str, object] = {"--architectures": architectures, "--size": size}
@@ -108,7 +113,7 @@ def export_command(
 
             for library in () if job is None else job.libraries:
                 load_tensorrt(library)  # before the work begins: it may not be installed
-            _bundle(run, out, data, precision or "fp32", files, parity_report, json, _signing_key(sign))
+            _bundle(run, out, data, precision or "fp32", files, engines, parity_report, json, _signing_key(sign))
             if job is not None:
                 build_engines(out, job)
     except ModuleNotFoundError as error:
@@ -161,6 +166,7 @@ def _bundle(
     data: Path | None,
     precision: str,
     targets: Sequence[str],
+    engines: str | None,
     parity_report: Path | None,
     json: Path | None,
     key: SigningKey | None,
@@ -179,6 +185,7 @@ def _bundle(
             progress,
             precisions=precision.split(","),
             targets=targets,
+            engines=None if engines is None else engines.split(","),
             parity_json=json,
             parity_page=parity_report,
         )

@@ -15,6 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from gensoup.cli import main
 from gensoup.runtime.bundle import Golden, Manifest, write_bundle
 from gensoup.runtime.engines import load_engine
 from gensoup.runtime.preprocess import Preprocess
@@ -37,8 +38,11 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 SIZE = 32
 
 
-def channel_classifier(size: int = SIZE, classes: int = len(LABELS)) -> bytes:
-    """An ONNX graph that names the strongest colour channel: cast → mean over the picture → linear → softmax."""
+def channel_classifier(size: int = SIZE, classes: int = len(LABELS), saliency: bool = False) -> bytes:
+    """An ONNX graph that names the strongest colour channel: cast → mean over the picture → linear → softmax.
+
+    saliency: a second output, the brightness of each of 8 × 8 parts of the picture.
+    """
     weights = np.zeros((3, classes), np.float32)
     weights[:3, :3] = np.eye(3, classes)[:, :3] * 0.05
     nodes = [
@@ -47,15 +51,32 @@ def channel_classifier(size: int = SIZE, classes: int = len(LABELS)) -> bytes:
         helper.make_node("MatMul", ["means", "weights"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
+    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [1, classes])]
+    constants = [
+        numpy_helper.from_array(np.array([1, 2], np.int64), "axes"),
+        numpy_helper.from_array(weights, "weights"),
+    ]
+    if saliency:
+        side = size // 8
+        nodes += [
+            helper.make_node("ReduceMax", ["float", "channels"], ["bright"], keepdims=0),
+            helper.make_node("Unsqueeze", ["bright", "one"], ["plane"]),
+            helper.make_node("AveragePool", ["plane"], ["parts"], kernel_shape=[side, side], strides=[side, side]),
+            helper.make_node("Squeeze", ["parts", "one"], ["part"]),
+            helper.make_node("Div", ["part", "white"], ["saliency"]),
+        ]
+        outputs.append(helper.make_tensor_value_info("saliency", TensorProto.FLOAT, [1, 8, 8]))
+        constants += [
+            numpy_helper.from_array(np.array([3], np.int64), "channels"),
+            numpy_helper.from_array(np.array([1], np.int64), "one"),
+            numpy_helper.from_array(np.array(255, np.float32), "white"),
+        ]
     graph = helper.make_graph(
         nodes,
         "channel_classifier",
         [helper.make_tensor_value_info("frame", TensorProto.UINT8, [1, size, size, 3])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [1, classes])],
-        [
-            numpy_helper.from_array(np.array([1, 2], np.int64), "axes"),
-            numpy_helper.from_array(weights, "weights"),
-        ],
+        outputs,
+        constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model)
@@ -69,10 +90,10 @@ def plain_frame(color: int, height: int = 96, width: int = 128) -> np.ndarray:
     return frame
 
 
-def write_tiny_bundle(path: Path) -> Path:
+def write_tiny_bundle(path: Path, saliency: bool = False) -> Path:
     """Write a whole, valid bundle around :func:`channel_classifier`."""
     preprocess = Preprocess(SIZE)
-    model = channel_classifier()
+    model = channel_classifier(saliency=saliency)
     engine = load_engine(model, threads=1)
     cameras = tuple(plain_frame(color, *size) for color, size in enumerate([(97, 131), (240, 320), (1080, 1920)]))
     frames = np.stack([preprocess(camera) for camera in cameras])
@@ -83,17 +104,45 @@ def write_tiny_bundle(path: Path) -> Path:
         architecture="channel_classifier",
         macs=9,
         parameters=9,
-        precisions={"fp32": {"member": "model.onnx", "engine": engine.name, "reference": "itself", "tolerance": 1e-5}},
+        precisions={
+            "fp32": {
+                "member": "model.onnx",
+                "engine": engine.name,
+                "reference": "itself",
+                "tolerance": 1e-5,
+                "saliency": saliency,
+            }
+        },
         provenance={"model": hashlib.sha256(model).hexdigest()},
+        saliency={"available": True, "size": [8, 8]} if saliency else {},
     )
     write_bundle(path, manifest, {"fp32": model}, golden)
     return path
+
+
+@pytest.fixture
+def gensoup(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line in this process: arguments → (exit code, standard output, standard error)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return int(left.value.code or 0), captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle that classifies frames by their strongest colour channel; labels blue, green, red."""
     return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny.gensoup")
+
+
+@pytest.fixture(scope="session")
+def looking_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Like ``tiny_bundle``, with a saliency map of 8 × 8 cells: their brightness."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "looking.gensoup", saliency=True)
 
 
 @pytest.fixture(scope="session")

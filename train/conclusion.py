@@ -74,7 +74,7 @@ def conclude(
         },
         "grouped_by": GROUPS_FILE if split.folder.groups is not None else "near-duplicates",
         "skipped": dict(split.store.skipped),
-        "notes": [*split.notes, *notes],
+        "notes": [*split.notes, *notes, *([f"test: {chance}"] if (chance := scores["test"].chance_remark) else [])],
         "admitted": [
             {
                 "architecture": one.name,

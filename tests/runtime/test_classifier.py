@@ -13,8 +13,8 @@ from onnx import numpy_helper
 
 from gensoup.runtime import Classifier as PublicClassifier
 from gensoup.runtime.bundle import Bundle, read_bundle, write_bundle
-from gensoup.runtime.classifier import Classifier
-from gensoup.runtime.errors import BundleError, DataError
+from gensoup.runtime.classifier import Classifier, Explaining
+from gensoup.runtime.errors import BundleError, DataError, EngineError, UsageError
 from gensoup.runtime.preprocess import Preprocess
 
 
@@ -162,3 +162,36 @@ def test_a_damaged_bundle_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "b.gensoup").write_bytes(content)
     with pytest.raises(BundleError, match="damaged"):
         Classifier.load(tmp_path / "b.gensoup")
+
+
+def test_saliency_comes_only_when_asked_for(looking_bundle: Path) -> None:
+    classifier = Classifier.load(looking_bundle, threads=1)
+    frame = np.zeros((80, 160, 3), np.uint8)
+    frame[:40, 80:] = 255
+    plain, explained = classifier(frame), classifier(frame, saliency=True)
+    assert plain.saliency is None
+    assert explained.saliency is not None and explained.saliency.dtype == np.float32
+    np.testing.assert_array_equal(plain.probabilities, explained.probabilities)
+    expected = np.zeros((8, 8), np.float32)
+    expected[:4, 4:] = 1
+    np.testing.assert_allclose(explained.saliency, expected, atol=0.1)
+    always = Explaining(classifier)
+    np.testing.assert_array_equal(always(frame).saliency, explained.saliency)
+    assert always.engine is classifier.engine
+
+
+def test_a_bundle_without_saliency_says_why(tiny_bundle: Path, looking_bundle: Path) -> None:
+    with pytest.raises(UsageError, match="--saliency: the bundle is from before there were saliency maps"):
+        Explaining(Classifier.load(tiny_bundle, threads=1))
+    with pytest.raises(EngineError, match="no saliency output"):
+        Classifier.load(tiny_bundle, threads=1)(frame_of(0), saliency=True)
+    classifier = Classifier.load(looking_bundle, threads=1)
+    assert classifier.manifest is not None
+    none = {"available": False, "reason": "its head is odd"}
+    classifier.manifest = replace(classifier.manifest, saliency=none)
+    with pytest.raises(UsageError, match=r"admits no saliency map \(its head is odd\)"):
+        Explaining(classifier)
+    precisions = {"fp32": {**classifier.manifest.precisions["fp32"], "saliency": False}}
+    classifier.manifest = replace(classifier.manifest, saliency={"available": True}, precisions=precisions)
+    with pytest.raises(UsageError, match="fp32 graph has none"):
+        Explaining(classifier)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from gensoup.runtime import Prediction, Result, State
-from gensoup.runtime.overlay import STATE_COLORS, caption, draw
+from gensoup.runtime.overlay import STATE_COLORS, caption, draw, draw_saliency
+from gensoup.runtime.preprocess import Preprocess
 
 PREDICTION = Prediction("Polyp", 1, 0.873, np.array([0.127, 0.873], np.float32), 1.0, 2.0)
 
@@ -43,3 +46,17 @@ def test_states_differ_in_brightness_or_hue_for_everyone() -> None:
     colors = [np.array(color, int) for color in STATE_COLORS.values()]
     apart = [np.abs(one - other).max() for at, one in enumerate(colors) for other in colors[at + 1 :]]
     assert min(apart) >= 60
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_heat_is_drawn_unless_it_is_no_longer_current(state: State) -> None:
+    saliency = np.zeros((7, 7), np.float32)
+    saliency[3, 3] = 0.9
+    frame, preprocess = np.full((140, 210, 3), 90, np.uint8), Preprocess(224)
+    prediction = None if state is State.FAILED else replace(PREDICTION, saliency=saliency)
+    drawn = draw_saliency(frame, result(state, prediction), preprocess)
+    if state in (State.OK, State.LATE):
+        assert (drawn[70, 105] != 90).all() and (drawn[:20] == 90).all()
+    else:
+        assert drawn is frame
+    assert draw_saliency(frame, result(), preprocess) is frame  # no map, no heat

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -26,11 +28,31 @@ def test_run_writes_results_and_a_summary(tiny_bundle: Path, video_file: Path, t
     assert video.stat().st_size > 0
 
 
+def test_saliency_is_drawn_into_the_video(looking_bundle: Path, tmp_path: Path) -> None:
+    image = np.full((120, 160, 3), 20, np.uint8)
+    image[60:, :80] = (20, 20, 230)
+    cv2.imwrite(str(tmp_path / "image.png"), image)
+    colors = {}
+    for option in ("--saliency", "--mode=throughput"):
+        video = tmp_path / f"{option}.avi"
+        arguments = [str(looking_bundle), "--source", str(tmp_path / "image.png"), "--video", str(video), option]
+        done = CliRunner().invoke(app, [*arguments, "--threads", "1"], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        read, frame = cv2.VideoCapture(str(video)).read()
+        assert read
+        colors[option] = frame[75, 40].astype(int), frame[30, 120].astype(int)
+    heat, plain = colors["--saliency"], colors["--mode=throughput"]
+    assert heat[0][1] > plain[0][1] + 60  # red turns yellow where the map is bright
+    assert np.abs(heat[1] - plain[1]).max() < 30
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "named"),
     [
         (["--source", "synthetic", "--mode", "throughput", "--pace", "30"], UsageError, "--pace"),
         (["--source", "synthetic", "--mode", "fast"], UsageError, "--mode 'fast'"),
+        (["--source", "synthetic", "--saliency"], UsageError, "--video FILE"),
+        (["--source", "synthetic", "--saliency", "--video", "out.mp4"], UsageError, "export the run again"),
         (["--source", "synthetic:2p"], UsageError, "synthetic:2p"),
     ],
 )
