@@ -2,9 +2,9 @@
 
     python benchmarks/saliency_cost.py [--size 224] [--frames 60] [--json FILE] [NAME …]
 
-A graph made without saliency, and ``infer`` and ``explain`` of one that has it, are timed in turns, frame by frame. What
-counts is the processor time of the calling thread, in which an engine of one thread does all its work: other processes
-hardly touch it. Weights are random: they do not change the time.
+A graph made without saliency, and ``infer`` and ``explain`` of one that has it, are timed in turns, frame by frame.
+What counts is the processor time of the calling thread, in which an engine of one thread does all its work: other
+processes hardly touch it. Weights are random: they do not change the time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WARM_UP = 5
 
 
 def measure(name: str, size: int, frames: int) -> dict[str, object]:
-    """Medians in ms of processor time of one network on ONNX Runtime, and the ratio with its 95% interval (bootstrap of pairs)."""
+    """Medians of one network on ONNX Runtime, in ms of processor time, and their ratio with its 95% interval."""
     model = initial_model(name, CLASSES, 0, None).eval()
     shown = SaliencyRange((0.0,) * CLASSES, (1.0,) * CLASSES, (0, 0), 0)
     without = load_engine(to_onnx(model, 1.0, size), 1)
