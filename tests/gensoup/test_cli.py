@@ -257,7 +257,7 @@ def test_datasets_that_cannot_be_used_are_one_line_and_leave_nothing(
 
 
 def test_limits_that_nothing_can_meet(gensoup: Run, shapes: Path, tmp_path: Path) -> None:
-    code, _, err = gensoup("train", shapes, "--out", tmp_path / "run", *QUICK, "--max-macs", "0.001")
+    code, _, err = gensoup("train", shapes, "--out", tmp_path / "run", *QUICK, "--max-macs", "0.1")
     assert code == ERROR
     assert "no architecture meets the limits" in complaint(err) and "shufflenet_v2_x0_5" in complaint(err)
     slow = LatencyEstimate(90.0, 95.0, 99.0, 100, 3)
