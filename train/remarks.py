@@ -12,8 +12,8 @@ def remarks(settings: Settings) -> list[str]:
     grows = settings.first_size != settings.last_size and settings.mode == "genetic"
     if grows and settings.generations <= settings.steady_generations:
         lines.append(
-            f"steady_generations {settings.steady_generations}: are all of the {settings.generations} generations, so "
-            "image sizes never grow; lower it in --config or raise --generations"
+            f"--generations {settings.generations}: are no more than steady_generations, {settings.steady_generations}, "
+            "so that image sizes never grow; raise it, or lower that in --config"
         )
     return lines
 
