@@ -12,7 +12,7 @@ def remarks(settings: Settings) -> list[str]:
     grows = settings.first_size != settings.last_size and settings.mode == "genetic"
     if grows and settings.generations <= settings.steady_generations:
         lines.append(
-            f"--generations {settings.generations}: are no more than steady_generations, {settings.steady_generations}, "
+            f"--generations {settings.generations}: no more than steady_generations, {settings.steady_generations}, "
             "so that image sizes never grow; raise it, or lower that in --config"
         )
     return lines
