@@ -71,7 +71,11 @@ def print_verdict(verdict: Verdict, name: str, console: Console) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    console.print(f"{escape(name)} at {verdict.rate_hz:g} Hz, {verdict.engine}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{escape(name)} at {verdict.rate_hz:g} Hz, {verdict.engine} {verdict.precision}",
+        highlight=False,
+        soft_wrap=True,
+    )
     table = Table(box=None)
     for column in ("ms", "p50", "p95", "p99", "max"):
         table.add_column(column, justify="left" if column == "ms" else "right")

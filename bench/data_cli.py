@@ -32,7 +32,7 @@ def data() -> None:
 @app.command("synth")
 def synth_command(
     out: Annotated[Path, typer.Argument(help="The dataset folder to make.")],
-    per_class: Annotated[int, typer.Option(min=1, help="Images of each class.")] = 160,
+    per_class: Annotated[int, typer.Option(min=1, help="Images of each class, four a scene; training needs 32.")] = 160,
     seed: Annotated[int, typer.Option(help="The same seed gives the same images.")] = 0,
     height: Annotated[int, typer.Option(min=64, max=2160, help="Pixels.")] = 288,
     width: Annotated[int, typer.Option(min=64, max=3840, help="Pixels.")] = 360,

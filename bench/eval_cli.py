@@ -74,6 +74,7 @@ def _show(console: Console, classifier: Classifier, folder: LabelledFolder, eval
     from rich.markup import escape
     from rich.table import Table
 
+    from gensoup.bench.evaluate import remarks
     from gensoup.bench.statistics import percentile
 
     scores, labels = evaluation.scores, [escape(label) for label in classifier.labels]
@@ -102,12 +103,12 @@ def _show(console: Console, classifier: Classifier, folder: LabelledFolder, eval
     p50, p95, p99 = (percentile(evaluation.latency_ms, q) for q in (50, 95, 99))
     speed = f"{evaluation.frames_per_second:.1f} frames/s, p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} ms"
     console.print(
-        f"{escape(classifier.engine.name)}: {speed}, beside reading files; `gensoup bench` measures real time.",
+        f"{escape(classifier.engine.name)}, {classifier.precision}: {speed}, beside reading files; "
+        "`gensoup bench` measures real time.",
         highlight=False,
     )
-    if evaluation.absent:
-        absent = ", ".join(f"'{escape(label)}'" for label in evaluation.absent)
-        console.print(f"[yellow]no images of {absent}: they do not count in the means over classes[/]", highlight=False)
+    for line in remarks(folder, evaluation):
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if folder.unmatched_groups:
         console.print(f"[yellow]groups.csv: {folder.unmatched_groups} lines name no image of this folder[/]")
     if folder.ignored:

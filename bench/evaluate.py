@@ -30,7 +30,7 @@ _POINTS = {"p50": 50, "p95": 95, "p99": 99}
 class Evaluation:
     """What the deployed classifier made of a folder. Classes are in the bundle's order, images in the folder's.
 
-    scores: the metrics, over groups where the folder has groups.
+    labels: the bundle's. scores: the metrics, over groups where the folder has groups.
     probabilities: float32 [N, K]; targets: int64 [N], index into the bundle's labels; files: their N relative paths.
     skipped: "file: reason" of each image that could not be read. absent: labels of the bundle that the folder lacks.
     latency_ms: float64 [N], what the classifier itself took for each image, reading and decoding the file left out. A
@@ -38,6 +38,7 @@ class Evaluation:
     certain: of the images that the bundle's thresholds call certain; None where it has no thresholds.
     """
 
+    labels: tuple[str, ...]
     scores: Scores
     probabilities: NDArray[np.float32]
     targets: NDArray[np.int64]
@@ -102,6 +103,7 @@ def evaluate(
     used = folder.subset(kept)
     targets, probabilities = index_of[used.targets], np.stack(rows)
     return Evaluation(
+        labels=classifier.labels,
         scores=score(targets, probabilities, used.groups),
         probabilities=probabilities,
         targets=targets,
@@ -111,6 +113,19 @@ def evaluate(
         latency_ms=np.array(latency_ms),
         certain=_certain(classifier, targets, probabilities, used.groups),
     )
+
+
+def remarks(folder: LabelledFolder, evaluation: Evaluation) -> list[str]:
+    """What a reader of the metrics must know, a line each. Classes are counted as the scores have them."""
+    lines = []
+    support = evaluation.scores.per_class["support"]
+    if missing := [label for label, count in zip(evaluation.labels, support, strict=True) if count == 0]:
+        lines.append(
+            f"{folder.path} has no image of {_listed(missing)}, which the bundle knows: the metrics say nothing of them"
+        )
+    if chance := evaluation.scores.chance_remark:
+        lines.append(chance)
+    return lines
 
 
 def evaluation_to_dict(
@@ -124,11 +139,13 @@ def evaluation_to_dict(
         "bundle": str(bundle),
         "bundle_sha256": classifier.sha256,
         "engine": classifier.engine.name,
+        "precision": classifier.precision,
         "data": str(folder.path),
         "data_fingerprint": folder.fingerprint(),
         "grouped": folder.groups is not None,
         "skipped": list(evaluation.skipped),
         "absent_classes": list(evaluation.absent),
+        "notes": remarks(folder, evaluation),
         "frames_per_second": evaluation.frames_per_second,
         "latency_ms": {name: percentile(evaluation.latency_ms, q) for name, q in _POINTS.items()},
         "certain": None if certain is None else _certain_to_dict(classifier, certain),

@@ -55,6 +55,15 @@ class Scores:
     per_class: dict[str, NDArray[Any]]
     intervals: dict[str, tuple[float, float]]
 
+    @property
+    def chance_remark(self) -> str | None:
+        """A line where Matthews' correlation cannot be told from guessing, which gives 0; None where it can."""
+        low, high = self.intervals.get("mcc", (self.mcc, self.mcc))
+        if low > 0:
+            return None
+        shown = f"{self.mcc:.3f}" + (f", 95% {low:.3f} to {high:.3f}" if "mcc" in self.intervals else "")
+        return f"no better than guessing: Matthews' correlation on {self.n} images ({shown}) cannot be told from 0"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, under the names of the fields."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}

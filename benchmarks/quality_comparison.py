@@ -22,15 +22,18 @@ from quality_workbench import DEVICE, Found, Workbench, admission_of
 import gensoup.train
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.bench.metrics import confusion_matrix, summarise
+from gensoup.export.batch_norm import BATCH_NORM_IMAGES
 from gensoup.runtime.console import StageProgress, stage_bars
 from gensoup.runtime.errors import GenSoupError, UsageError
+from gensoup.train.breeding import GOOD_LOSS, GOOD_OPTIMIZER, GOOD_RECIPE
 from gensoup.train.constraint import Admission
-from gensoup.train.presets import compose
+from gensoup.train.presets import compose, preset_values
 from gensoup.train.scoring import fitness_of, predict_logits
 from gensoup.train.settings import Settings
 
 ARCHITECTURES = ("squeezenet1_1", "mobilenet_v3_small", "shufflenet_v2_x1_0")
 BATCH_SIZE = 32
+LIMITS = ("max_macs", "min_fps", "max_latency_ms")  # every network of a comparison is within all of them
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,13 @@ class Comparison:
         }
 
     def settings_hash(self, method: str, fingerprint: str, admission: Admission) -> str:
-        """Of all that decides a method's result, but for the seed and the code."""
+        """Of all that decides a result, but for the seed and the code (for which a method's ``revision`` stands)."""
+        settings = self.methods[method]
+        preset = preset_values(settings["preset"]) if "preset" in settings else {}
         shared = {
+            "preset": {name: repr(value) for name, value in preset.items() if name not in LIMITS},
+            "recipe": [GOOD_RECIPE, GOOD_LOSS, GOOD_OPTIMIZER],
+            "statistics": BATCH_NORM_IMAGES,
             "shares": dict(self.shares),
             "images": self.images,
             "size": self.size,
@@ -66,7 +74,7 @@ class Comparison:
             "data": fingerprint,
             "networks": admission.identity(),
         }
-        return digest({**shared, "method": dict(self.methods[method])})
+        return digest({**shared, "method": dict(settings)})
 
     def sizes(self) -> set[int]:
         """Image sizes that any method trains at."""

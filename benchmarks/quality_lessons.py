@@ -63,9 +63,9 @@ def attempt(
 
 def trained_on_all(bench: Workbench, recipe: Recipe, place: Place, least: float | None = None) -> nn.Module:
     """The whole rest of the budget in one training. least: Matthews' correlation to have a quarter of the way."""
-    examples = bench.pool.load("refit", bench.size)
+    examples = bench.pool.load("all", bench.size)
     search = bench.pool.load("search", bench.size)
-    statistics = statistics_cost(bench, recipe.architecture, "refit")
+    statistics = statistics_cost(bench, recipe.architecture, "all")
     watching = 0
     if least is not None:
         watching = len(search) + min(CHECK_STATISTICS, statistics_cost(bench, recipe.architecture))

@@ -11,9 +11,9 @@ from quality_lessons import Trial, retrain
 from quality_trainer import BudgetedTrainer, Shares
 from quality_workbench import Found, Workbench
 
-from gensoup.train.finish import fuse, refit
+from gensoup.train.finish import fuse, refit_and_calibrate
 from gensoup.train.ledger import Ledger
-from gensoup.train.scoring import Fitness, fit_temperature, predict_logits
+from gensoup.train.scoring import Fitness
 from gensoup.train.search import evolve
 
 
@@ -50,11 +50,8 @@ def genetic(bench: Workbench, settings: Mapping[str, Any]) -> Found:
         found = retrain(bench, trials)
         return replace(found, notes={**notes, **found.notes})
     soup, model = fuse(trainer, best, bench.progress)
-    examples = trainer.data.at("search", bench.size)
-    temperature = fit_temperature(predict_logits(model, examples.images, trainer.device), examples.targets)
     notes.update(soup=list(soup.names), recipe=trainer.alphabet.decode(best.genes).to_dict(), val_mcc=best.mcc)
-    if settings["refit"]:
-        trainer.plan_refit(best.recipe["architecture"])
-        notes["refit_epochs"] = round(trainer.settings.refit_epochs, 3)
-        model = refit(trainer, best, model)
-    return Found(model, temperature, notes)
+    trainer.plan_refit(best.recipe["architecture"], settings["refit"] > 0)
+    notes["refit_epochs"] = round(trainer.settings.refit_epochs, 3)
+    final = refit_and_calibrate(trainer, best, model)
+    return Found(final.model, final.temperature, notes)

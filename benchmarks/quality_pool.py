@@ -31,15 +31,18 @@ class Pool:
     roles: Mapping[str, NDArray[np.int64]]
 
     def load(self, role: str, size: int) -> Examples:
-        """Images of a role at a size; ``refit``: of all roles. Raises KeyError for a role that is not the method's."""
-        rows = np.unique(np.concatenate(list(self.roles.values()))) if role == "refit" else self.roles[role]
+        """Images of a role at a size; ``refit``: of train and search, as the product's refit takes them; ``all``: of
+        every role. Raises KeyError for a role that is not the method's."""
+        rows = self._rows(role)
         return Examples(self.images[size][rows], self.targets[rows], self.classes)
 
     def count(self, role: str) -> int:
-        """Images in a role, or ``refit``."""
-        if role == "refit":
-            return len(np.unique(np.concatenate(list(self.roles.values()))))
-        return len(self.roles[role])
+        """Images in a role, in ``refit`` or in ``all``."""
+        return len(self._rows(role))
+
+    def _rows(self, role: str) -> NDArray[np.int64]:
+        together = {"refit": ("train", "search"), "all": tuple(self.roles)}.get(role, (role,))
+        return np.unique(np.concatenate([self.roles[name] for name in together]))
 
     @property
     def one_validation_part(self) -> bool:

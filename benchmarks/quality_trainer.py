@@ -11,13 +11,13 @@ from quality_pool import Pool
 from torch import nn
 
 from gensoup.export.architectures import build
+from gensoup.export.batch_norm import BATCH_NORM_IMAGES
 from gensoup.train.breeding import Plan
 from gensoup.train.constraint import Admission
 from gensoup.train.individual import RoleData, Trainer
 from gensoup.train.ledger import Ledger, Record
 from gensoup.train.optimizers import OPTIMIZERS
 from gensoup.train.settings import Settings
-from gensoup.train.soup import BATCH_NORM_IMAGES
 
 LBFGS_REPEATS = 20  # torch's default: evaluations of one step, at most
 
@@ -73,10 +73,12 @@ class BudgetedTrainer(Trainer):
         self.settings = replace(self.settings, branch_epochs=self._epochs(left / to_come, plan))
         return super().branch(plan, on_step)
 
-    def plan_refit(self, architecture: str) -> None:
-        """Let the refit take all that is left."""
-        left = self._meter.left - self.statistics_cost(architecture, "refit")
-        self.settings = replace(self.settings, refit_epochs=epochs_of(left, self._pool.count("refit")))
+    def plan_refit(self, architecture: str, wanted: bool) -> None:
+        """Let the refit take all that statistics and calibration leave, where one is wanted."""
+        left = self._meter.left - self.statistics_cost(architecture, "refit") - self._pool.count("search")
+        left -= 0 if self._pool.one_validation_part else self._pool.count("soup")
+        epochs = epochs_of(left, self._pool.count("refit")) if wanted else 0.0
+        self.settings = replace(self.settings, refit_epochs=epochs)
 
     def statistics_cost(self, architecture: str, role: str = "train") -> int:
         """Images of one estimate of batch-norm statistics; 0 where there are none."""

@@ -31,7 +31,7 @@ from gensoup.train.roles import THREE_SHARES
 
 THESIS_MEAN, PLAIN_ONCE = 0.9918, 0.993
 METHODS: dict[str, dict[str, Any]] = {
-    OURS: {**QUALITY[OURS], "merged": True},
+    OURS: {**QUALITY[OURS], "changed": {**QUALITY[OURS]["changed"], "roles": "three"}, "merged": True},
     "gen-cnn": {
         "kind": "genetic",
         "revision": 1,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,10 +12,20 @@ from torch import nn
 from gensoup.export.graph import standardise, to_planes
 
 BATCH_NORM_BATCH = 64
-BATCH_NORM_IMAGES = 512
+BATCH_NORM_IMAGES = 256
 
 
-def reestimate_batch_norm(model: nn.Module, images: NDArray[np.uint8], device: torch.device) -> int:
+class Images(Protocol):
+    """uint8 BGR [N, H, W, 3], in memory or not."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: NDArray[np.integer], /) -> NDArray[np.uint8]:
+        """Those at ``index`` [n], in memory."""
+        ...
+
+
+def reestimate_batch_norm(model: nn.Module, images: Images, device: torch.device) -> int:
     """Estimate batch-norm statistics again on clean training images (uint8 BGR [N, H, W, 3]), as an average fits none.
 
     At most BATCH_NORM_IMAGES, evenly spread. Returns how many images passed; 0 where there is no batch norm.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gensoup.export.engines_cli import EngineJob, build_engines, split_targets
 from gensoup.export.inspect_cli import show_bundle
 from gensoup.runtime.signature_cli import RequireSignature, ask_passphrase
 
@@ -18,17 +20,39 @@ if TYPE_CHECKING:
 
 
 def export_command(
-    run: Annotated[Path | None, typer.Argument(help="Run folder of a finished training.")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="Run folder of a finished training; with --target tensorrt or tensorrt-rtx a bundle too."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The bundle to write, NAME.gensoup.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="The dataset folder, where it is no more where the run was trained.")
     ] = None,
     precision: Annotated[
-        str,
-        typer.Option(help="Comma-separated: fp32, fp16, int8. A bundle always has fp32, its reference and fail-over."),
-    ] = "fp32",
+        str | None,
+        typer.Option(
+            help="Comma-separated: fp32, fp16, int8. A bundle always has fp32, its reference and fail-over. Engines "
+            "from a bundle: default all that it holds.",
+            show_default="fp32",
+        ),
+    ] = None,
     target: Annotated[
-        str | None, typer.Option(help="Comma-separated: onnx, openvino. Written beside the bundle, per precision.")
+        str | None,
+        typer.Option(
+            help="Comma-separated: onnx, openvino, written beside the bundle, per precision; tensorrt, tensorrt-rtx, "
+            "built for this machine's GPU."
+        ),
+    ] = None,
+    sm: Annotated[
+        str | None,
+        typer.Option(
+            help="With --target tensorrt-rtx: build for these GPU generations (75,80,86,89,120), without a GPU."
+        ),
+    ] = None,
+    engines_dir: Annotated[Path | None, typer.Option(help="With --sm: the folder for the engines.")] = None,
+    engines: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated engines that must be equal to what was trained; default: all usable here."),
     ] = None,
     parity_report: Annotated[
         Path | None, typer.Option(help="Write parity with the worst frames shown to this HTML file.")
@@ -58,7 +82,10 @@ def export_command(
         "--out": out,
         "--data": data,
         "--target": target,
+        "--sm": sm,
+        "--engines-dir": engines_dir,
         "--sign": sign,
+        "--engines": engines,
         "--parity-report": parity_report,
     }
     kit: dict[str, object] = {"--architectures": architectures, "--size": size}
@@ -68,17 +95,43 @@ def export_command(
             raise UsageError(f"--inspect: shows a bundle and takes no {foreign[0].removeprefix('a ')}; leave it out")
         show_bundle(inspect, json, require_signature)
         return
+    files, job = split_targets(target, sm, engines_dir)
+    precisions = None if precision is None else [name.strip() for name in precision.split(",")]
+    if run is not None and run.is_file():
+        _check_from_bundle(run, {**bundle, **kit, "--probe-kit": probe_kit, "--json": json}, files, job)
+        if job is not None:
+            build_engines(run, job, precisions, require_signature)
+        return
     if require_signature is not None:
-        raise UsageError("--require-signature: belongs to --inspect here; a new bundle is signed with --sign KEY")
+        raise UsageError("--require-signature: needs a bundle, with --inspect or --target; a new one takes --sign KEY")
     _check_options(probe_kit, bundle={**bundle, "--json": json}, kit=kit)
     try:
         if probe_kit is not None:
-            _probe_kit(probe_kit, architectures, size, precision)
+            _probe_kit(probe_kit, architectures, size, precision or "fp32")
         elif run is not None and out is not None:
-            _bundle(run, out, data, precision, target, parity_report, json, _signing_key(sign))
+            from gensoup.runtime.engines.tensorrt_library import load_tensorrt
+
+            for library in () if job is None else job.libraries:
+                load_tensorrt(library)  # before the work begins: it may not be installed
+            _bundle(run, out, data, precision or "fp32", files, engines, parity_report, json, _signing_key(sign))
+            if job is not None:
+                build_engines(out, job)
     except ModuleNotFoundError as error:
         package = error.name or "torch"
         raise MissingDependencyError(package, "cpu" if package == "onnxruntime" else "train") from error
+
+
+def _check_from_bundle(bundle: Path, options: dict[str, object], files: list[str], job: EngineJob | None) -> None:
+    """Raise UsageError for what cannot be made from a bundle."""
+    from gensoup.runtime.errors import UsageError
+
+    allowed = ("a run folder", "--target", "--sm", "--engines-dir")
+    if foreign := [name for name, value in options.items() if value is not None and name not in allowed]:
+        raise UsageError(f"{foreign[0]}: needs a run folder, and {bundle} is a file; leave it out")
+    if files or job is None:
+        raise UsageError(
+            f"{bundle} is a file: from a bundle --target tensorrt or tensorrt-rtx builds engines, all else needs a run"
+        )
 
 
 def _check_options(probe_kit: Path | None, bundle: dict[str, object], kit: dict[str, object]) -> None:
@@ -112,7 +165,8 @@ def _bundle(
     out: Path,
     data: Path | None,
     precision: str,
-    target: str | None,
+    targets: Sequence[str],
+    engines: str | None,
     parity_report: Path | None,
     json: Path | None,
     key: SigningKey | None,
@@ -130,7 +184,8 @@ def _bundle(
             data,
             progress,
             precisions=precision.split(","),
-            targets=(target or "").split(","),
+            targets=targets,
+            engines=None if engines is None else engines.split(","),
             parity_json=json,
             parity_page=parity_report,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,20 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 import gensoup
 from gensoup.export.card import card_of_run
 from gensoup.export.graph import to_onnx
-from gensoup.export.half import rounding
 from gensoup.export.parity import (
     MAX_INT8_TOLERANCE,
     Parity,
     ParityError,
-    compare,
-    engine_probabilities,
     reference_probabilities,
 )
-from gensoup.export.parity_page import Compared, ParityReport, worst_frames
+from gensoup.export.parity_page import Compared, ParityReport
 from gensoup.export.precisions import BuiltGraph, build_graph, parse_precisions
+from gensoup.export.proof import Proof, largest_difference, parse_engines
 from gensoup.export.saliency_calibration import describe
 from gensoup.export.saliency_parity import MAX_FRAMES as MAX_SALIENCY_FRAMES
 from gensoup.export.saliency_parity import prove_saliency, reference_maps
@@ -38,7 +35,6 @@ from gensoup.export.samples import (
     MAX_CALIBRATION_FRAMES,
     MAX_PARITY_FRAMES,
     PARITY_ROLES,
-    Samples,
     read_samples,
 )
 from gensoup.export.targets import parse_targets, staged
@@ -46,7 +42,7 @@ from gensoup.export.trained import TrainedModel
 from gensoup.runtime.bundle import MODEL_FILES, SUFFIX, Golden, Manifest, write_bundle
 from gensoup.runtime.classifier import Classifier
 from gensoup.runtime.console import StageProgress
-from gensoup.runtime.engines import Engine, load_engine
+from gensoup.runtime.engines.catalogue import REFERENCE
 from gensoup.runtime.errors import UsageError
 from gensoup.runtime.files import write_atomic
 from gensoup.runtime.preprocess import Preprocess
@@ -54,8 +50,7 @@ from gensoup.runtime.sources.synthetic import LABELS, SyntheticEndoscope
 
 # Height and width: odd sizes, PAL's 576 lines, 1080p.
 GOLDEN_SIZES = ((333, 517), (480, 641), (576, 720), (1080, 1920))
-# An engine may round int8 otherwise than the one that was measured: its golden frames get twice what was seen there,
-# and this at least.
+# Of a probability on golden frames: other engines round int8 otherwise than those that were here.
 LEAST_INT8_TOLERANCE = 0.05
 
 
@@ -83,19 +78,21 @@ def export_run(
     *,
     precisions: Sequence[str] = ("fp32",),
     targets: Sequence[str] = (),
+    engines: Sequence[str] | None = None,
     parity_json: Path | None = None,
     parity_page: Path | None = None,
 ) -> Exported:
     """Export a finished run as a bundle with a graph for each precision.
 
     Every graph is compared with PyTorch on the run's validation images, read and preprocessed anew from ``data``
-    (None: the folder the run was trained on); the bundle is written only if all agree, and then opened once as a
-    cart would. The parity report is written either way, where a file for it is named.
+    (None: the folder the run was trained on), on every engine of ``engines`` (None: all that are usable here). The
+    bundle and the files of ``targets`` are written only if all agree, after it was opened once as a cart would. The
+    parity report is written either way, where a file for it is named.
     Raises ParityError, DataError, UsageError, GenSoupError.
     """
     if out.suffix != SUFFIX:
         raise UsageError(f"--out {out}: a bundle's name ends in {SUFFIX}")
-    asked, targets = parse_precisions(precisions), parse_targets(targets)
+    asked, targets, proven_on = parse_precisions(precisions), parse_targets(targets), parse_engines(engines)
     report = progress or (lambda stage, done, total: None)
     trained, model = TrainedModel.load(run)
     folder = data or Path(trained.data)
@@ -108,22 +105,20 @@ def export_run(
     report("graph", 1, 1)
     explained = samples.frames[:: -(-len(samples) // MAX_SALIENCY_FRAMES)]
     maps = reference_maps(model, trained.temperature, shown, explained) if shown is not None else ()
-
-    def judge(candidate: bytes) -> Parity:
-        engine = load_engine(candidate)
-        got = engine_probabilities(engine, samples.frames)
-        return compare(expected, got, samples, precision="int8", engine=engine.name)
+    proof = Proof(expected, samples, trained.labels, proven_on)
 
     graphs: dict[str, BuiltGraph] = {}
     compared: list[Compared] = []
     for precision in asked:
-        built = graphs[precision] = build_graph(precision, graph, training_frames, judge, report)
-        compared += _compared(built, expected, samples, trained.labels, report)
-    proof = ParityReport(run.name, tuple(compared), {name: built.stated() for name, built in graphs.items()})
+        built = graphs[precision] = build_graph(precision, graph, training_frames, proof, report)
+        report(f"parity {precision}", 0, 1)
+        compared += proof.compared(built.model, precision)
+        report(f"parity {precision}", 1, 1)
+    outcome = ParityReport(run.name, tuple(compared), {name: built.stated() for name, built in graphs.items()})
     if parity_json is not None:
-        write_atomic(parity_json, json.dumps(proof.to_dict(), indent=1, ensure_ascii=False))
+        write_atomic(parity_json, json.dumps(outcome.to_dict(), indent=1, ensure_ascii=False))
     if parity_page is not None:
-        write_atomic(parity_page, proof.to_html(samples))
+        write_atomic(parity_page, outcome.to_html(samples))
     for one in compared:
         one.parity.check()
     graphs = {name: prove_saliency(built, maps, explained) for name, built in graphs.items()}
@@ -134,7 +129,7 @@ def export_run(
         architecture=trained.architecture,
         macs=trained.macs,
         parameters=trained.parameters,
-        precisions={name: _stated(built, proof, golden) for name, built in graphs.items()},
+        precisions={name: _stated(built, outcome, golden, proof) for name, built in graphs.items()},
         thresholds=dict(zip(trained.labels, trained.thresholds, strict=False)),
         metrics=trained.metrics,
         provenance={**trained.provenance, "versions": versions()},
@@ -143,13 +138,14 @@ def export_run(
     unproven = out.with_name(f".{out.stem}.unproven{SUFFIX}")
     models = {name: built.model for name, built in graphs.items()}
     try:
-        sha256 = write_bundle(unproven, manifest, models, golden, card_of_run(manifest, folder.resolve().name, run))
-        Classifier.load(unproven)
+        sha256 = write_bundle(unproven, manifest, models, golden, card_of_run(manifest, Path(trained.data).name, run))
+        for precision in models:  # not "auto": the machine that exports is seldom the one that runs it
+            Classifier.load(unproven, REFERENCE, precision).engine.close()
         with staged(targets, out, models, manifest, golden) as files:
             unproven.replace(out)
     finally:
         unproven.unlink(missing_ok=True)
-    return Exported(out, sha256, out.stat().st_size, proof, tuple(files))
+    return Exported(out, sha256, out.stat().st_size, outcome, tuple(files))
 
 
 def golden_frames(model: nn.Module, temperature: float, preprocess: Preprocess) -> Golden:
@@ -173,41 +169,19 @@ def versions() -> dict[str, str]:
     }
 
 
-def engines_to_prove(built: BuiltGraph) -> Iterator[tuple[str, Engine]]:
-    """What a graph is compared on: the reference engine, and for fp16 an arithmetic that overflows as a GPU's does."""
-    engine = load_engine(built.model)
-    yield engine.name, engine
-    if built.precision == "fp16":
-        yield "fp16 arithmetic, simulated", load_engine(rounding(built.model))
-
-
-def _compared(
-    built: BuiltGraph,
-    expected: NDArray[np.float32],
-    samples: Samples,
-    labels: Sequence[str],
-    report: StageProgress,
-) -> Iterator[Compared]:
-    engines = list(engines_to_prove(built))
-    for number, (name, engine) in enumerate(engines):
-        got = engine_probabilities(engine, samples.frames)
-        parity = compare(expected, got, samples, precision=built.precision, engine=name)
-        report(f"parity {built.precision}", number + 1, len(engines))
-        yield Compared(parity, worst_frames(expected, got, samples, labels))
-
-
-def _stated(built: BuiltGraph, proof: ParityReport, golden: Golden) -> Mapping[str, Any]:
+def _stated(built: BuiltGraph, outcome: ParityReport, golden: Golden, proof: Proof) -> Mapping[str, Any]:
     """What the manifest says of a precision: what was asked, built and reached, by the reference engine and the others.
 
-    The tolerance is that of the golden frames on any engine. int8's depends on the network, since what int8 does to one
-    frame has no bound of its own: it is what the reference engine was seen to do to them, doubled.
+    The tolerance is that of the golden frames on any engine. int8's depends on the network, for what int8 does to one
+    frame has no bound of its own: it is what was seen on validation and golden frames, on the engines here.
     """
-    parities = [one.parity for one in proof.compared if one.parity.precision == built.precision]
+    parities = [one.parity for one in outcome.compared if one.parity.precision == built.precision]
     tolerance = parities[0].tolerance
     if tolerance is None:
-        got = engine_probabilities(load_engine(built.model), golden.frames)
-        apart = float(np.abs(got - golden.probabilities).max())
-        tolerance = min(max(2 * apart, LEAST_INT8_TOLERANCE), MAX_INT8_TOLERANCE)
+        engines = proof.open(built.model, built.precision)
+        apart = largest_difference(engines, golden.frames, golden.probabilities)
+        seen = max(2 * apart, *(parity.largest_difference for parity in parities))
+        tolerance = min(max(seen, LEAST_INT8_TOLERANCE), MAX_INT8_TOLERANCE)
         if not apart <= tolerance:
             raise ParityError(
                 f"{built.precision}: golden frames are apart by {apart:.2g} (at most {MAX_INT8_TOLERANCE}) from "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gensoup.export.half import to_fp16
 from gensoup.export.int8 import METHOD, calibrate
 from gensoup.export.layers import WeightedLayer, built
-from gensoup.export.parity import Parity
+from gensoup.export.proof import Proof
 from gensoup.export.sensitivity import choose_int8
 from gensoup.runtime.bundle import MODEL_FILES
 from gensoup.runtime.console import StageProgress
@@ -54,13 +54,13 @@ def build_graph(
     precision: str,
     model: bytes,
     training_frames: NDArray[np.uint8],
-    judge: Callable[[bytes], Parity],
+    proof: Proof,
     progress: StageProgress,
 ) -> BuiltGraph:
     """``model`` (fp32 ONNX bytes) in another precision.
 
-    training_frames: network inputs uint8 BGR [N, H, W, 3] that int8 is calibrated on. judge: compares an int8 graph
-    with the reference. Raises GenSoupError when nothing of the graph became what was asked for.
+    training_frames: network inputs uint8 BGR [N, H, W, 3] that int8 is calibrated on. proof: int8 goes as far as it
+    allows. Raises GenSoupError when nothing of the graph became what was asked for.
     """
     how: dict[str, Any] = {}
     kept: tuple[WeightedLayer, ...] = ()
@@ -69,7 +69,9 @@ def build_graph(
         progress("fp16", 1, 1)
     elif precision == "int8":
         calibrated = calibrate(model, training_frames, progress)
-        choice = choose_int8(calibrated, training_frames, judge, progress)
+        choice = choose_int8(
+            calibrated, training_frames, proof.judge_int8, lambda candidate: proof.open(candidate, precision), progress
+        )
         model, kept = choice.model, choice.kept
         how = {"calibration": {"frames": calibrated.frames, "method": METHOD}}
     result = BuiltGraph(precision, model, built(model), kept, how)

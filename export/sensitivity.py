@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from gensoup.export.int8 import Calibrated
 from gensoup.export.layers import WeightedLayer
 from gensoup.export.parity import Parity, engine_probabilities
 from gensoup.runtime.console import StageProgress
-from gensoup.runtime.engines import load_engine
+from gensoup.runtime.engines import Engine, load_engine
 
 SENSITIVITY_FRAMES = 32
 # Beyond that little would be left in int8.
@@ -41,6 +41,7 @@ def choose_int8(
     calibrated: Calibrated,
     training_frames: NDArray[np.uint8],
     judge: Callable[[bytes], Parity],
+    engines: Callable[[bytes], Iterable[Engine]],
     progress: StageProgress | None = None,
 ) -> Int8Choice:
     """The int8 graph with the fewest layers in fp32 that ``judge`` accepts, found by halving.
@@ -48,6 +49,7 @@ def choose_int8(
     All layers go to int8 first. Where that is refused, they are ranked by the error each causes alone on training
     frames (uint8 BGR [N, H, W, 3], of which SENSITIVITY_FRAMES are taken), and 1, 2, 4, … of the worst are kept until
     the graph is accepted, then fewer again. Where none is accepted, the one that came closest.
+    engines: opens a graph on every engine that has to run it.
     """
     report = progress or (lambda stage, done, total: None)
     names = [layer.node for layer in calibrated.layers]
@@ -64,7 +66,7 @@ def choose_int8(
 
     choice = attempt(0, ())
     if not choice.accepted:
-        ranked = rank_layers(calibrated, training_frames, report)
+        ranked = rank_layers(calibrated, training_frames, engines, report)
         refused, count, most = 0, 1, max(1, int(MOST_KEPT * len(names)))
         while not (choice := attempt(min(count, most), ranked)).accepted and count < most:
             refused, count = count, 2 * count
@@ -76,23 +78,31 @@ def choose_int8(
             else:
                 refused = middle
     report("int8", most_tries, most_tries)
-    return choice if choice.accepted else min(tried.values(), key=lambda one: one.parity.mcc_loss_upper)
+    return (
+        choice
+        if choice.accepted
+        else min(tried.values(), key=lambda one: (one.parity.mcc_loss_upper, -one.parity.label_agreement))
+    )
 
 
 def rank_layers(
-    calibrated: Calibrated, training_frames: NDArray[np.uint8], progress: StageProgress | None = None
+    calibrated: Calibrated,
+    training_frames: NDArray[np.uint8],
+    engines: Callable[[bytes], Iterable[Engine]],
+    progress: StageProgress | None = None,
 ) -> list[WeightedLayer]:
     """The layers by the error each causes when it alone is in int8, the worst first.
 
-    The error is the mean Kullback–Leibler divergence, in nats, of its probabilities from fp32's.
+    The error is the mean Kullback–Leibler divergence, in nats, of the probabilities from fp32's, on the engine where it
+    is largest: OpenVINO was seen to be wrong on layers that ONNX Runtime has right.
     """
     spread = np.linspace(0, len(training_frames) - 1, min(SENSITIVITY_FRAMES, len(training_frames))).round().astype(int)
     frames = training_frames[np.unique(spread)]
     expected = engine_probabilities(load_engine(calibrated.model), frames)
     errors = []
     for number, layer in enumerate(calibrated.layers):
-        got = engine_probabilities(load_engine(calibrated.quantised([layer.node])), frames)
-        errors.append(divergence(expected, got))
+        opened = engines(calibrated.quantised([layer.node]))
+        errors.append(max(divergence(expected, engine_probabilities(engine, frames)) for engine in opened))
         if progress is not None:
             progress("sensitivity", number + 1, len(calibrated.layers))
     return [calibrated.layers[place] for place in np.argsort(-np.array(errors), kind="stable")]

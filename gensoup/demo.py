@@ -21,7 +21,7 @@ ARCHITECTURES = (
 SYNTHETIC_PER_CLASS = 160
 # The demo trains on so many images whatever the size of the data set, which bounds its time.
 POPULATIONS = (5, 4, 3)
-SEARCH_IMAGES, BRANCHES, BRANCH_IMAGES = 16_000, 3, 15_000
+SEARCH_IMAGES, BRANCHES, BRANCH_IMAGES, REFIT_IMAGES = 12_000, 2, 8_000, 14_000
 MOST_EPOCHS = 5.0
 MIN_FPS = 64.0
 VIDEO_SECONDS = 8.0
@@ -59,7 +59,8 @@ def demo_command(
     else:
         _stage(console, 1, "images", f"{source}")
     size = 96 if data is None else 128
-    trained_on = max(1.0, SHARES["train"] * len(LabelledFolder.open(source)))
+    images = max(1, len(LabelledFolder.open(source)))
+    trained_on, refitted_on = SHARES["train"] * images, (SHARES["train"] + SHARES["search"]) * images
     settings = Settings(
         data=str(source),
         sizes=(size,),
@@ -75,6 +76,7 @@ def demo_command(
         epochs=min(MOST_EPOCHS, SEARCH_IMAGES / sum(POPULATIONS) / trained_on),
         branches=BRANCHES,
         branch_epochs=min(4 * MOST_EPOCHS, BRANCH_IMAGES / BRANCHES / trained_on),
+        refit_epochs=min(4 * MOST_EPOCHS, REFIT_IMAGES / refitted_on),
         threads=default_threads(),
     )
     try:
@@ -161,7 +163,8 @@ def _make_room(settings: Any, out: Path, console: Any) -> bool:
     """Whether ``out`` holds a run of these very settings, to go on with; another run is moved aside, never removed."""
     from gensoup.bench.dataset import LabelledFolder
     from gensoup.runtime.errors import GenSoupError
-    from gensoup.train.settings import CONFIG_FILE, Settings
+    from gensoup.train.run_folder import CONFIG_FILE
+    from gensoup.train.settings import Settings
 
     if not (out / CONFIG_FILE).exists():
         return False

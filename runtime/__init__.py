@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gensoup.runtime.telemetry import silence_engines
+
 if TYPE_CHECKING:
     from gensoup.runtime.classifier import Classifier, Prediction
     from gensoup.runtime.stream import Result, State, Stream
 
 __all__ = ["Classifier", "Prediction", "Result", "State", "Stream"]
+
+silence_engines()
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from gensoup.cli import main
 from gensoup.runtime.bundle import Golden, Manifest, write_bundle
 from gensoup.runtime.engines import load_engine
 from gensoup.runtime.preprocess import Preprocess
@@ -117,6 +118,19 @@ def write_tiny_bundle(path: Path, saliency: bool = False) -> Path:
     )
     write_bundle(path, manifest, {"fp32": model}, golden)
     return path
+
+
+@pytest.fixture
+def gensoup(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line in this process: arguments → (exit code, standard output, standard error)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return int(left.value.code or 0), captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

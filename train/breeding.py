@@ -14,7 +14,7 @@ from gensoup.train.operators import crossover, first_generation, mutate, pair, r
 from gensoup.train.settings import Settings
 
 # A fixed recipe that does well for fine-tuning as for random weights, in generation 0 of every architecture of a race.
-GOOD_RECIPE = {"learning_rate": 0.54, "weight_decay": 2.8e-3, "augmentation": 0.3}
+GOOD_RECIPE = {"learning_rate": 0.54, "weight_decay": 2.8e-3, "augmentation": 0.1}
 GOOD_LOSS, GOOD_OPTIMIZER = "label_smoothing", "adamw"
 # Steps of both factors that an astrocyte schedule tries each epoch (thesis, experiment 2 of ch. 4).
 FACTOR_STEPS = (-0.25, 0.0, 0.25)

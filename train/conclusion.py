@@ -19,10 +19,10 @@ from gensoup.bench.probe import LatencyEstimate
 from gensoup.bench.thresholds import certain, choose_thresholds
 from gensoup.export.trained import TrainedModel
 from gensoup.runtime.files import write_atomic
-from gensoup.train.finish import Finished, refit
+from gensoup.train.finish import Finished, refit_and_calibrate
 from gensoup.train.individual import Trainer
 from gensoup.train.ledger import Record
-from gensoup.train.scoring import fit_temperature, predict_logits, probabilities
+from gensoup.train.scoring import predict_logits, probabilities
 from gensoup.train.split import Split
 from gensoup.train.summary import enrich
 from gensoup.train.tensorboard import write_events
@@ -35,31 +35,26 @@ HELD_OUT = ("search", "soup", "test")
 def conclude(
     out: Path, split: Split, trainer: Trainer, finished: Finished, fingerprint: str, notes: Sequence[str]
 ) -> dict[str, Any]:
-    """Fit the temperature on ``search``, refit, open ``test``, write the model and the predictions.
+    """Refit, calibrate, open ``test``, write the model and the predictions.
 
     fingerprint: of the data; notes: on the run, for who reads its result.
     ``images_trained`` is what the outcome took: every individual once, as the ledger has it, and all that passed beside
     them, in soups and in scoring them; so it is the same for a run that was cut off and resumed, and what a cut made
     to be done twice is not in it. The sealed test stands apart.
     """
-    settings, ancestor, model, device = trainer.settings, finished.ancestor, finished.model, torch.device("cpu")
+    settings, ancestor = trainer.settings, finished.ancestor
     candidate = trainer.admission.candidate(ancestor.recipe["architecture"])
-
-    def logits(role: str) -> NDArray[np.float32]:
-        return predict_logits(model, split.examples(role, candidate.size).images, device)
-
-    # Before the refit sees them: afterwards they would say nothing about unseen images.
-    held_out = {role: logits(role) for role in ("search", "soup")}
-    temperature = fit_temperature(held_out["search"], split.folder.targets[split.roles["search"]])
-    if settings.refit_epochs:
-        model = refit(trainer, ancestor, model)
+    final = refit_and_calibrate(trainer, ancestor, finished.model)
+    model, temperature = final.model, final.temperature
     # What is not in the ledger: soups (those over the limit too) and their scores; done anew where a run is resumed.
     besides, untested = trainer.meter.spent - trainer.ledger.images_added, trainer.meter.spent
-    held_out["test"] = logits("test")
+    test_images = split.examples("test", candidate.size).images
+    held_out = {**final.logits, "test": predict_logits(model, test_images, torch.device("cpu"))}
     tested = trainer.meter.spent - untested
     outputs = {role: probabilities(held_out[role], temperature) for role in HELD_OUT}
     scores = {role: _score(split, role, outputs[role]) for role in HELD_OUT}
-    thresholds = tuple(map(float, choose_thresholds(split.folder.targets[split.roles["search"]], outputs["search"])))
+    calibrated = split.folder.targets[split.roles[final.role]]
+    thresholds = tuple(map(float, choose_thresholds(calibrated, outputs[final.role])))
     records = trainer.ledger.records()
     individuals = sum(record.images for record in records)
     metrics: dict[str, Any] = {
@@ -70,6 +65,7 @@ def conclude(
         "parameters": candidate.parameters,
         "size": candidate.size,
         "temperature": temperature,
+        "calibrated_on": final.role,
         "thresholds": dict(zip(split.folder.labels, thresholds, strict=True)),
         "scores": {role: value.to_dict() for role, value in scores.items()},
         "images_in_role": {role: len(chosen) for role, chosen in split.roles.items()},
@@ -78,7 +74,7 @@ def conclude(
         },
         "grouped_by": GROUPS_FILE if split.folder.groups is not None else "near-duplicates",
         "skipped": dict(split.store.skipped),
-        "notes": [*split.notes, *notes],
+        "notes": [*split.notes, *notes, *([f"test: {chance}"] if (chance := scores["test"].chance_remark) else [])],
         "admitted": [
             {
                 "architecture": one.name,

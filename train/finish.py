@@ -1,11 +1,13 @@
-"""The finish: branches of the best individual, one soup of them, and a refit on all images that are not the test's."""
+"""The finish: branches of the best individual, one soup of them, a refit and the temperature of its probabilities."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gensoup.bench.probe import LatencyEstimate
@@ -20,7 +22,7 @@ from gensoup.train.genes import Recipe
 from gensoup.train.individual import AVERAGE_SUFFIX, Trainer
 from gensoup.train.learner import ANNEALED, Course, train
 from gensoup.train.ledger import Record
-from gensoup.train.scoring import fitness_of, predict_logits
+from gensoup.train.scoring import fit_temperature, fitness_of, predict_logits
 from gensoup.train.soup import Ingredient, Soup, Weights, average, greedy_soup
 
 
@@ -95,23 +97,65 @@ def fuse(trainer: Trainer, ancestor: Record, progress: StageProgress) -> tuple[S
     return soup, model.cpu().eval()
 
 
-def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
-    """Train the fused network on by the ancestor's recipe, on ``train``, ``search`` and ``soup`` together.
+@dataclass(frozen=True)
+class Calibrated:
+    """The final network with the temperature of its probabilities. role: of the images it was fitted on. logits: on
+    ``search``, of the network that had not trained on it, and on ``soup``, of the final one."""
 
-    Nothing is left to judge it by but the sealed test; so it is short, gentle and annealed, and one that fails is
-    dropped: the fused network stays as it was. Committed to the ledger like an individual.
+    model: nn.Module
+    temperature: float
+    role: str
+    logits: Mapping[str, NDArray[np.float32]]
+
+
+def refit_and_calibrate(trainer: Trainer, ancestor: Record, model: nn.Module) -> Calibrated:
+    """Refit the fused network where the settings say so, and fit the temperature on images it has not trained on.
+
+    Those are ``search``; after a refit, which trains on them, ``soup``. Where both are the same images nothing is left
+    to calibrate a refitted network by, and the temperature is that from before.
+    """
+    size = trainer.admission.candidate(ancestor.recipe["architecture"]).size
+
+    def predict(role: str) -> NDArray[np.float32]:
+        return predict_logits(model, trainer.data.at(role, size).images, trainer.device)
+
+    refitted = trainer.settings.refit_epochs > 0
+    apart = trainer.settings.roles == "four"
+    model = model.to(trainer.device)
+    logits = {"search": predict("search")}
+    if not apart:
+        logits["soup"] = logits["search"]
+    if refitted:
+        model = refit(trainer, ancestor, model)
+    if "soup" not in logits:
+        logits["soup"] = predict("soup")
+    role = "soup" if refitted and apart else "search"
+    temperature = fit_temperature(logits[role], trainer.data.at(role, size).targets)
+    return Calibrated(model.cpu().eval(), temperature, role, logits)
+
+
+def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
+    """Train the fused network on by the ancestor's recipe, on ``train`` and ``search`` together.
+
+    Nothing judges it but the sealed test; so it is annealed, where ``refit_average`` says so the average over its last
+    steps is what counts, and one that fails is dropped: the fused network stays as it was. ``soup`` stays out of it for
+    the temperature, which fitted before a long refit is another network's. The learning rate is the one with which the
+    lineage began: what is found on inherited weights in a few steps is too low for many (short-horizon bias, Wu et al.
+    2018). Committed to the ledger like an individual.
     """
     place = ("refit", ancestor.place[1] * 10_000 + ancestor.place[2], 0)
-    recipe = trainer.alphabet.decode(ancestor.genes)
+    first = _root(trainer, ancestor).genes
+    genes = {name: first.get(name, gene) if name == "learning_rate" else gene for name, gene in ancestor.genes.items()}
+    recipe = trainer.alphabet.decode(genes)
     candidate = trainer.admission.candidate(recipe.architecture)
     record = trainer.ledger.get(place)
     if record is None:
         started = time.monotonic()
-        gentle = replace(recipe, learning_rate=recipe.learning_rate * trainer.settings.refit_rate)
+        scaled = replace(recipe, learning_rate=recipe.learning_rate * trainer.settings.refit_rate)
         weights: dict[str, dict[str, Tensor]] = {}
         reason, passed_before = None, trainer.meter.spent
         try:
-            weights[""] = _refitted(trainer, gentle, torch_seed(trainer.settings.seed, place), model)
+            weights[""] = _refitted(trainer, scaled, torch_seed(trainer.settings.seed, place), model)
         except GenSoupError:
             raise
         except Exception as error:
@@ -120,8 +164,8 @@ def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
             release_memory()
         record = Record(
             place=place,
-            genes=ancestor.genes,
-            recipe=gentle.to_dict(),
+            genes=genes,
+            recipe=scaled.to_dict(),
             parents=(ancestor.name,),
             inherited="soup",
             size=candidate.size,
@@ -146,14 +190,25 @@ def _refitted(trainer: Trainer, recipe: Recipe, seed: int, model: nn.Module) -> 
         schedule=ANNEALED,
         gradient_norm=settings.gradient_norm,
         mixing=settings.mixing,
+        average=settings.refit_average,
     )
     examples = trainer.data.at("refit", size)
     network = build(recipe.architecture, trainer.data.classes).to(trainer.device)
     network.load_state_dict(model.state_dict())
-    train(network, examples, recipe, course, trainer.device)
+    lesson = train(network, examples, recipe, course, trainer.device)
+    if lesson.averaged is not None:
+        network.load_state_dict(lesson.averaged)
     reestimate_batch_norm(network, examples.images, trainer.device)
     check_finite(network.state_dict())
     return network.state_dict()
+
+
+def _root(trainer: Trainer, record: Record) -> Record:
+    """Where a lineage began: the better parent's better parent, back to the first that inherited no weights."""
+    by_name = {one.name: one for one in trainer.ledger.records()}
+    while record.inherited and record.parents[0] in by_name:
+        record = by_name[record.parents[0]]
+    return record
 
 
 def _best_of_each_architecture(ranked: list[Record]) -> list[Record]:

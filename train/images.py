@@ -32,6 +32,24 @@ class ImageStore:
     skipped: Mapping[str, str]
 
 
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Some images of one size, read from the memory map when they are asked for: ``rows`` [N] of ``images``."""
+
+    images: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: slice | NDArray[np.integer]) -> NDArray[np.uint8]:
+        """uint8 BGR [n, H, W, 3], in memory."""
+        return np.asarray(self.images[self.rows[index]])
+
+
+Frames = NDArray[np.uint8] | Selection  # [N, H, W, 3], uint8 BGR, in memory or not
+
+
 def decode(
     folder: LabelledFolder,
     steps: Sequence[Preprocess],

@@ -18,15 +18,16 @@ from gensoup.train.astrocytes import AstrocyteCounts, Astrocytes, AstrocyteSetti
 from gensoup.train.augment import augmented
 from gensoup.train.failure import DivergedError
 from gensoup.train.genes import Recipe
+from gensoup.train.images import Frames
 from gensoup.train.losses import LOSSES
 from gensoup.train.optimizers import OPTIMIZERS
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Images of one size, uint8 BGR [N, H, W, 3], and class indices [N]."""
+    """Images of one size, uint8 BGR [N, H, W, 3], in memory or a memory map's, and class indices [N]."""
 
-    images: NDArray[np.uint8]
+    images: Frames
     targets: NDArray[np.int64]
     classes: int
 

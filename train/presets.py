@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from gensoup.runtime.errors import UsageError
-from gensoup.train.settings import CONFIG_FILE, Settings, default_threads, plain_to_values
+from gensoup.train.run_folder import CONFIG_FILE
+from gensoup.train.settings import Settings, default_threads, plain_to_values
 
 DEFAULT = "gen-soup"
 _FOLDER = Path(__file__).parent / "presets"
@@ -25,14 +26,23 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
+def preset_values(name: str) -> dict[str, Any]:
+    """What a preset sets, as attributes of :class:`Settings`. Raises UsageError for an unknown one."""
+    if name not in preset_names():
+        near = difflib.get_close_matches(name, preset_names(), 3) or preset_names()
+        raise UsageError(f"--preset: '{name}' is unknown; did you mean {', '.join(near)}?")
+    base, values = _read(_FOLDER / f"{name}.yaml")
+    return values if base is None else _merged(preset_values(base), values)
+
+
 def compose(data: str, preset: str | None, config: Path | None, options: Mapping[str, Any]) -> Settings:
-    """Settings from a preset (None: the default one), overridden by a configuration file, overridden by single options
-    (as attributes of :class:`Settings`).
+    """Settings from a preset (None: the one that the configuration file names as its ``preset``, else the default),
+    overridden by a configuration file, overridden by single options (as attributes of :class:`Settings`).
 
     Mappings (scales, redraw) are merged key by key. Raises UsageError for an unknown preset, with the nearest names, an
     unreadable file or a value that makes no sense.
     """
-    return Settings(data=data, **{"threads": default_threads(), **_said(preset or DEFAULT, config, options)})
+    return Settings(data=data, **{"threads": default_threads(), **_said(preset, config, options, DEFAULT)})
 
 
 def recompose(
@@ -44,19 +54,18 @@ def recompose(
     return replace(before, data=data, **_merged(kept, said))
 
 
-def _said(preset: str | None, config: Path | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    if preset is not None:
-        if preset not in preset_names():
-            near = difflib.get_close_matches(preset, preset_names(), 3) or preset_names()
-            raise UsageError(f"--preset: '{preset}' is unknown; did you mean {', '.join(near)}?")
-        values = _read(_FOLDER / f"{preset}.yaml")
-    if config is not None:
-        values = _merged(values, _read(config / CONFIG_FILE if config.is_dir() else config))
-    return _merged(values, options)
+def _said(
+    preset: str | None, config: Path | None, options: Mapping[str, Any], default: str | None = None
+) -> dict[str, Any]:
+    base, values = (None, {}) if config is None else _read(config / CONFIG_FILE if config.is_dir() else config)
+    if None not in (preset, base) and preset != base:
+        raise UsageError(f"--preset {preset}: {config} begins with another one, {base}; leave one of them out")
+    below = preset or base or default
+    return _merged(_merged({} if below is None else preset_values(below), values), options)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[str | None, dict[str, Any]]:
+    """The preset that a file begins with, None for none, and what it sets; its ``weights_dir`` is relative to it."""
     try:
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -65,8 +74,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(f"--config {path}: no YAML ({' '.join(str(error).split())})") from error
     if not isinstance(plain, dict):
         raise UsageError(f"--config {path}: must hold settings, one 'name: value' a line")
+    base = plain.pop("preset", None)
+    if base is not None and base not in preset_names():
+        near = difflib.get_close_matches(str(base), preset_names(), 3) or preset_names()
+        raise UsageError(f"--config {path}: preset '{base}' is unknown; did you mean {', '.join(near)}?")
     try:
-        return plain_to_values({name: value for name, value in plain.items() if name not in _OF_A_RUN})
+        values = plain_to_values({name: value for name, value in plain.items() if name not in _OF_A_RUN})
+        if values.get("weights_dir") is not None:
+            values["weights_dir"] = str(path.parent / values["weights_dir"])
+        return base, values
     except UsageError as error:
         raise UsageError(f"--config {path}: {error}") from error
     except (TypeError, ValueError) as error:

@@ -23,7 +23,7 @@ from gensoup.train.conclusion import PREDICTIONS_FILE
 from gensoup.train.importance import categories, decoded, numbers
 from gensoup.train.predictions import Predictions, read_predictions
 from gensoup.train.run import read_metrics
-from gensoup.train.summary import COSTS, enrich, generations
+from gensoup.train.summary import COSTS, generations
 
 REPORT_FILE = "report.html"
 THUMBNAIL_HEIGHT = 150
@@ -42,8 +42,6 @@ def write_report(
     """
     metrics = read_metrics(run)
     predictions = read_predictions(run / PREDICTIONS_FILE, metrics["labels"])
-    if "summary" not in metrics:
-        metrics = enrich(metrics, predictions.truth, predictions.probabilities)
     limit_ms = metrics["limit_ms"]
     individuals, summary = metrics["individuals"], metrics["summary"]
     deployed = None if evaluation is None else _json(evaluation)

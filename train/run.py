@@ -26,9 +26,9 @@ from gensoup.train.individual import RoleData, Trainer
 from gensoup.train.ledger import Ledger
 from gensoup.train.meter import ImageMeter
 from gensoup.train.remarks import remarks, remarks_on_alphabet
-from gensoup.train.run_folder import CACHE, check_out, held
+from gensoup.train.run_folder import CACHE, CONFIG_FILE, check_out, held
 from gensoup.train.search import evolve
-from gensoup.train.settings import CONFIG_FILE, Settings
+from gensoup.train.settings import Settings
 from gensoup.train.split import split_folder
 
 ALPHABET_FILE = "alphabet.json"
@@ -41,7 +41,8 @@ def train_run(
 
     out: the run folder, new or empty, unless ``resume``; a finished run is returned as it is. profile: a device profile
     to take instead of probing this machine. Raises GenSoupError and its kinds for whatever a user can mend; of them
-    WriteError leaves a run to go on with once there is room, as far as it came.
+    WriteError leaves a run to go on with once there is room, as far as it came. On a CPU the same settings, threads and
+    build of PyTorch give the same weights bit for bit, resumed or not; on a GPU within rounding.
     """
     folder = LabelledFolder.open(settings.data)
     check_out(out, resume)
@@ -118,7 +119,9 @@ def _open_run_folder(settings: Settings, out: Path, fingerprint: str, resume: bo
             raise UsageError(
                 f"--resume: the images in {settings.data} have changed since the run began; start a new one"
             )
-        if different := before.differences(replace(settings, data=before.data)):
+        # Where images and weights lie may change: what is in them is checked by fingerprint and digest.
+        placed = replace(settings, data=before.data, weights_dir=before.weights_dir)
+        if different := before.differences(placed):
             raise UsageError(f"--resume: the run in {out} has other settings ({'; '.join(different)})")
         return
     settings.save(out, fingerprint)

@@ -13,6 +13,7 @@ from torch import nn
 
 from gensoup.bench.metrics import confusion_matrix, negative_log_likelihood, summarise
 from gensoup.export.graph import standardise, to_planes
+from gensoup.train.images import Frames
 
 BATCH = 64
 # A temperature outside of this range means logits that carry no information, or no doubt, about a small set.
@@ -29,7 +30,7 @@ class Fitness:
     images: int
 
 
-def predict_logits(model: nn.Module, images: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32]:
+def predict_logits(model: nn.Module, images: Frames, device: torch.device) -> NDArray[np.float32]:
     """Logits float32 [N, K] of network inputs uint8 BGR [N, H, W, 3], in eval mode."""
     model.eval().to(memory_format=torch.channels_last)
     rows = []
@@ -58,9 +59,7 @@ def probabilities(logits: NDArray[np.float32], temperature: float) -> NDArray[np
     return np.asarray(softmax(logits.astype(np.float64) / temperature, axis=1))
 
 
-def fitness_on(
-    model: nn.Module, images: NDArray[np.uint8], targets: NDArray[np.int64], device: torch.device
-) -> Fitness:
+def fitness_on(model: nn.Module, images: Frames, targets: NDArray[np.int64], device: torch.device) -> Fitness:
     """Score ``model`` on the images of a role, its temperature fitted on the same."""
     logits = predict_logits(model, images, device)
     return fitness_of(logits, targets, fit_temperature(logits, targets))

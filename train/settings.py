@@ -49,10 +49,12 @@ class Settings:
 
     Finish. branches: continuations of the best at deploy size, learning rate annealed to zero, from its weights or the
     initial ones; branch_average: keep an average over each one's steps too. soup: fuse what fits together.
-    refit_epochs: of the fused network over train, search and soup together, at ``refit_rate`` of the recipe's learning
-    rate; 0 leaves it out.
+    refit_epochs: of the fused network over train and search together, at ``refit_rate`` of the recipe's learning
+    rate, 0 leaves it out; refit_average: take the average over its last steps.
 
     threads: CPU threads of the training; part of the run, since rounding depends on it.
+
+    data and weights_dir are kept as absolute paths, so that a run can be resumed and reported from any folder.
     """
 
     data: str
@@ -72,9 +74,9 @@ class Settings:
     mixing: bool = True
     mode: str = "genetic"
     start: str = "race"
-    generations: int = 6
+    generations: int = 4
     population: int = 12
-    population_step: int = 2
+    population_step: int = 3
     population_min: int = 4
     epochs: float = 1.0
     first_size: float = 2 / 3
@@ -92,17 +94,21 @@ class Settings:
     gradient_norm: float = 5.0
     astrocyte_form: str = "mean"
     astrocyte_counters: str = "own"
-    branches: int = 3
-    branch_epochs: float = 10.0
+    branches: int = 2
+    branch_epochs: float = 4.0
     branch_from: str = "ancestor"
     branch_average: bool = True
     soup: bool = True
-    refit_epochs: float = 2.0
-    refit_rate: float = 0.3
+    refit_epochs: float = 20.0
+    refit_rate: float = 1.0
+    refit_average: bool = True
     batch_size: int = 32
     threads: int = 1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", str(Path(self.data).resolve()))
+        if self.weights_dir is not None:
+            object.__setattr__(self, "weights_dir", str(Path(self.weights_dir).resolve()))
         object.__setattr__(self, "scales", {**DEFAULT_SCALES, **self.scales})
         validate(self)
 

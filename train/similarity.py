@@ -6,7 +6,7 @@ correlation". Positions of a convolution's output count as samples, as they do t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,76 +126,66 @@ def compare_activations(
         shapes_a, shapes_b = stage_layers(model_a, images[:1]), stage_layers(model_b, images_b[:1])
     report = on_layer or (lambda done, total: None)
     rng = np.random.default_rng(seed)
-    if paired:
-        pairs = _paired(model_a, model_b, images, images_b, shapes_a, shapes_b, rng, report)
-    else:
-        pairs = _crossed(model_a, model_b, images, images_b, shapes_a, shapes_b, rng, report)
-    return Comparison(paired, tuple(pairs))
+    sides = _Side(model_a, images, shapes_a), _Side(model_b, images_b, shapes_b)
+    return Comparison(paired, tuple((_paired if paired else _crossed)(*sides, rng, report)))
 
 
 Shapes = dict[str, tuple[int, int, int]]  # layer → channels, height, width
 Report = Callable[[int, int], None]
 
 
-def _paired(
-    model_a: nn.Module,
-    model_b: nn.Module,
-    images_a: NDArray[np.uint8],
-    images_b: NDArray[np.uint8],
-    shapes_a: Shapes,
-    shapes_b: Shapes,
-    rng: np.random.Generator,
-    report: Report,
-) -> list[LayerSimilarity]:
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """A network, what it is shown (uint8 BGR [N, H, W, 3]) and the shapes of its layers that take part."""
+
+    model: nn.Module
+    images: NDArray[np.uint8]
+    shapes: Shapes
+
+    def activations(self, wanted: Mapping[str, Cells]) -> dict[str, NDArray[np.float32]]:
+        """Of each layer at its cells: float32 [R, C]."""
+        return layer_activations(self.model, self.images, wanted)
+
+
+def _paired(a: _Side, b: _Side, rng: np.random.Generator, report: Report) -> list[LayerSimilarity]:
     cells, found = {}, {}
-    for name in shapes_a:
-        shapes = shapes_a[name], shapes_b[name]
+    for name in a.shapes:
+        shapes = a.shapes[name], b.shapes[name]
         channels = shapes[0][0], shapes[1][0]
-        drawn = _draw(len(images_a), common_grid(shapes), max(channels), rng)
+        drawn = _draw(len(a.images), common_grid(shapes), max(channels), rng)
         if _too_few(drawn, channels):
             found[name] = _left_out(name, name, drawn, channels)
         else:
             cells[name] = drawn
-    for names in _portions(cells, shapes_a, shapes_b):
+    for names in _portions(cells, a.shapes, b.shapes):
         wanted = {name: cells[name] for name in names}
-        of_a, of_b = layer_activations(model_a, images_a, wanted), layer_activations(model_b, images_b, wanted)
+        of_a, of_b = a.activations(wanted), b.activations(wanted)
         for name in names:
             # One layer's bases at a time: they are as large as the activations.
             found[name] = _compared(name, name, _Basis.of(of_a.pop(name)), _Basis.of(of_b.pop(name)), rng)
-            report(len(found), len(shapes_a))
-    return [found[name] for name in shapes_a]
+            report(len(found), len(a.shapes))
+    return [found[name] for name in a.shapes]
 
 
-def _crossed(
-    model_a: nn.Module,
-    model_b: nn.Module,
-    images_a: NDArray[np.uint8],
-    images_b: NDArray[np.uint8],
-    shapes_a: Shapes,
-    shapes_b: Shapes,
-    rng: np.random.Generator,
-    report: Report,
-) -> list[LayerSimilarity]:
+def _crossed(a: _Side, b: _Side, rng: np.random.Generator, report: Report) -> list[LayerSimilarity]:
     """Every stage of A with every stage of B, at the same cells of the coarsest grid of all."""
-    shapes = [*shapes_a.values(), *shapes_b.values()]
-    drawn = _draw(len(images_a), common_grid(shapes), max(shape[0] for shape in shapes), rng)
+    shapes = [*a.shapes.values(), *b.shapes.values()]
+    drawn = _draw(len(a.images), common_grid(shapes), max(shape[0] for shape in shapes), rng)
     enough_a, enough_b = (
-        [name for name, shape in shapes.items() if not _too_few(drawn, (shape[0], shape[0]))]
-        for shapes in (shapes_a, shapes_b)
+        [name for name, shape in side.shapes.items() if not _too_few(drawn, (shape[0], shape[0]))] for side in (a, b)
     )
-    of_a = layer_activations(model_a, images_a, dict.fromkeys(enough_a, drawn))
-    of_b = layer_activations(model_b, images_b, dict.fromkeys(enough_b, drawn))
+    of_a, of_b = a.activations(dict.fromkeys(enough_a, drawn)), b.activations(dict.fromkeys(enough_b, drawn))
     bases_b = {name: _Basis.of(of_b.pop(name)) for name in enough_b}
     found: list[LayerSimilarity] = []
-    for name_a in shapes_a:
+    for name_a in a.shapes:
         basis_a = _Basis.of(of_a.pop(name_a)) if name_a in of_a else None
-        for name_b in shapes_b:
+        for name_b in b.shapes:
             basis_b = bases_b.get(name_b)
             if basis_a is None or basis_b is None:
-                found.append(_left_out(name_a, name_b, drawn, (shapes_a[name_a][0], shapes_b[name_b][0])))
+                found.append(_left_out(name_a, name_b, drawn, (a.shapes[name_a][0], b.shapes[name_b][0])))
             else:
                 found.append(_compared(name_a, name_b, basis_a, basis_b, rng))
-            report(len(found), len(shapes_a) * len(shapes_b))
+            report(len(found), len(a.shapes) * len(b.shapes))
     return found
 
 

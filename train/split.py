@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.preprocess import Preprocess
-from gensoup.train.images import ImageStore, decode
+from gensoup.train.images import ImageStore, Selection, decode
 from gensoup.train.learner import Examples
 from gensoup.train.roles import SHARES, THREE_SHARES, assign_roles, near_duplicate_groups
 
@@ -29,9 +29,9 @@ class Split:
     notes: tuple[str, ...] = ()
 
     def examples(self, role: str, size: int) -> Examples:
-        """Images of one role at one size, in memory; ``refit``: of all roles but the test's, sorted by class."""
-        chosen = self.roles[role] if role != "refit" else self._all_but_test()
-        images = self.store.by_size[size][self.rows[chosen]]
+        """Images of one role at one size, read as they are used; ``refit``: of train and search, sorted by class."""
+        chosen = self.roles[role] if role != "refit" else np.union1d(self.roles["train"], self.roles["search"])
+        images = Selection(self.store.by_size[size], self.rows[chosen])
         return Examples(images, self.folder.targets[chosen], len(self.folder.labels))
 
     def files_of_roles(self) -> dict[str, tuple[str, ...]]:
@@ -42,9 +42,6 @@ class Split:
             if files not in named.values():
                 named[role] = files
         return named
-
-    def _all_but_test(self) -> NDArray[np.int64]:
-        return np.unique(np.concatenate([rows for role, rows in self.roles.items() if role != "test"]))
 
 
 def split_folder(

@@ -20,7 +20,7 @@ Individual = Mapping[str, Any]
 Floats = NDArray[np.float64]
 
 # In the order in which a run goes through them; others follow by name.
-PHASES = ("race", "search", "branch", "refit")
+PHASES = ("search", "branch", "refit")
 # Trained on ``search`` too, so its correlation there compares with nothing.
 REFIT = "refit"
 COSTS = ("macs", "latency_ms")

@@ -39,7 +39,9 @@ def train_command(
         str | None,
         typer.Option(help="Deploy size in pixels; of several (160,192,224) each network gets the largest it fits at."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed and device profile give the same run.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed, profile and threads give the same run; on a CPU bit for bit.")
+    ] = None,
     architectures: Annotated[
         str | None,
         typer.Option(
@@ -69,7 +71,7 @@ def train_command(
     epochs: Annotated[float | None, typer.Option(help="Epochs of an individual in a generation.")] = None,
     branch_epochs: Annotated[float | None, typer.Option(help="Epochs of each final branch.")] = None,
     refit_epochs: Annotated[
-        float | None, typer.Option(help="Epochs of the fused network on all images but the test's; 0: none.")
+        float | None, typer.Option(help="Epochs of the fused network on train and search together; 0: none.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
     astrocytes: Annotated[bool, typer.Option("--astrocytes", help="Search the astrocytes' factors too.")] = False,
@@ -103,7 +105,8 @@ def train_command(
         from gensoup.train.remarks import remarks
         from gensoup.train.report import REPORT_FILE, write_report
         from gensoup.train.run import METRICS_FILE, train_run
-        from gensoup.train.settings import CONFIG_FILE, Settings
+        from gensoup.train.run_folder import CONFIG_FILE
+        from gensoup.train.settings import Settings
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or "torch", "train") from error
 
@@ -137,6 +140,8 @@ def train_command(
         raise UsageError("--device-profile: give --min-fps or --max-latency-ms too, what the device must hold")
     for line in remarks(settings):
         Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if settings.weights_dir is not None and not Path(settings.weights_dir).is_dir():
+        raise UsageError(f"--weights-dir {settings.weights_dir}: no such folder; name where the weights are")
     try:
         with stage_bars() as progress:
             if ablate is not None:

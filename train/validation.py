@@ -66,7 +66,7 @@ WHOLE = (
 AT_MOST = {"crossover_rate": 1, "warm_up": 1, "last_size": 1, "first_size": 1, "min_fps": 1000}
 PLAUSIBLE_MACS = (0.1, 1e6)  # millions: below, no network of torchvision's at 32 px; above, none at 1024 px
 LISTS = ("architectures", "losses", "optimizers", "sizes")
-FLAGS = ("mixing", "branch_average", "soup")
+FLAGS = ("mixing", "branch_average", "refit_average", "soup")
 
 
 def validate(settings: Settings) -> None:

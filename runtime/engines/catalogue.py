@@ -43,16 +43,18 @@ def obstacle(name: str) -> GenSoupError | None:
     return None
 
 
-def check_engine_name(name: str) -> None:
-    """Raise UsageError for a name that no engine has, with those that can be used here and what the others lack."""
-    if name in (*ENGINES, AUTO):
+def check_engine(name: str) -> None:
+    """Raise UsageError for an engine that does not exist or cannot be used here, with those that can."""
+    if name == AUTO:
         return
     obstacles = {other: obstacle(other) for other in ENGINES}
     usable = ", ".join((AUTO, *(other for other, reason in obstacles.items() if reason is None)))
-    lacking = "; ".join(f"{other}: {_remedy(other, reason)}" for other, reason in obstacles.items() if reason)
-    raise UsageError(
-        f"--engine '{name}': no such engine; usable here: {usable}" + (f" (not {lacking})" if lacking else "")
-    )
+    if name not in obstacles:
+        lacking = "; ".join(f"{other}: {_remedy(other, reason)}" for other, reason in obstacles.items() if reason)
+        others = f" (not {lacking})" if lacking else ""
+        raise UsageError(f"--engine '{name}': no such engine; usable here: {usable}{others}")
+    if (reason := obstacles[name]) is not None:
+        raise UsageError(f"--engine {name}: {_remedy(name, reason)}; usable here: {usable}")
 
 
 def ready_without_building(name: str, model: bytes, precision: str) -> bool:

@@ -19,7 +19,7 @@ from gensoup.runtime.engines import Engine
 from gensoup.runtime.engines.catalogue import (
     AUTO,
     ENGINES,
-    check_engine_name,
+    check_engine,
     open_engine,
     ready_without_building,
     this_device,
@@ -65,9 +65,9 @@ class Request:
 def candidates(request: Request, models: Mapping[str, bytes]) -> list[Candidate]:
     """What can answer a request, the reference first. "auto" holds nothing that would have to be compiled first.
 
-    Raises UsageError for an unknown engine, or a precision that the bundle lacks.
+    Raises UsageError for an engine that is unknown or cannot be used here, or a precision that the bundle lacks.
     """
-    check_engine_name(request.engine)
+    check_engine(request.engine)
     if request.precision is not None and request.precision not in models:
         raise UsageError(
             f"--precision '{request.precision}': this bundle holds {', '.join(models)}; "

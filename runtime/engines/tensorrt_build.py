@@ -148,7 +148,7 @@ def build_plan(
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     monitor = progress_monitor(trt, progress or (lambda done, total: None))
     config.progress_monitor = monitor
-    if sms:
+    if library == "tensorrt-rtx":
         _aim(trt, config, sms)
     timings = None
     if library == "tensorrt":  # a no-op in TensorRT for RTX
@@ -171,6 +171,11 @@ def known_sms() -> tuple[str, ...]:
 
 
 def _aim(trt: Any, config: Any, sms: Sequence[str]) -> None:
+    """Set the GPU generations; for none, the one here: the library's own default would be several."""
+    if not sms:
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(trt.ComputeCapability.CURRENT, 0)
+        return
     if unknown := [sm for sm in sms if sm not in known_sms()]:
         raise UsageError(f"--sm {','.join(unknown)}: must be of {', '.join(known_sms())}")
     config.num_compute_capabilities = len(sms)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -218,12 +217,25 @@ def test_nothing_certain_is_no_crash(
     assert json.loads(report.read_text())["certain"]["n"] == 0
 
 
-def test_a_folder_without_a_class_is_warned_of(app: typer.Typer, tiny_bundle: Path, data: Path, tmp_path: Path) -> None:
-    shutil.rmtree(data / "blue")
+def test_a_class_without_images_and_a_bundle_that_guesses_are_said(
+    app: typer.Typer, tiny_bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
     report = tmp_path / "metrics.json"
-    result = CliRunner().invoke(app, [str(tiny_bundle), str(data), "--json", str(report)])
-    assert "no images of 'blue'" in result.output
+    command = [str(tiny_bundle), str(data), "--json", str(report), "--threads", "1"]
+    result = CliRunner().invoke(app, command)
+    assert json.loads(report.read_text())["notes"] == [] and "guessing" not in result.output
+    for path in (data / "blue").iterdir():
+        path.unlink()
+    (data / "blue").rmdir()
+    for index in range(5):  # half of each class is the other's colour
+        save(data / "red" / f"{index}.png", 1 if index < 3 else 2, seed=index)
+        save(data / "green" / f"{index}.png", 1 if index < 3 else 2, seed=9 + index)
+    result = CliRunner().invoke(app, command)
+    missing, chance = json.loads(report.read_text())["notes"]
     assert json.loads(report.read_text())["absent_classes"] == ["blue"]
+    assert "has no image of 'blue', which the bundle knows" in missing and chance.startswith("no better than guessing")
+    assert missing in result.output and chance in result.output
 
 
 def test_command_raises_errors_of_ours(app: typer.Typer, tiny_bundle: Path, tmp_path: Path) -> None:

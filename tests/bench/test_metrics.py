@@ -236,6 +236,18 @@ def test_intervals_cover_the_true_accuracy() -> None:
     assert 178 <= covered <= 199  # 190 expected, standard deviation 3.1; percentile intervals run slightly narrow
 
 
+def test_what_cannot_be_told_from_guessing_is_said() -> None:
+    truth = np.arange(60) % 3
+    right = np.eye(3)[truth] * 0.8 + 0.1
+    assert score(truth, right).chance_remark is None
+    one_answer = score(truth, np.tile([0.8, 0.1, 0.1], (60, 1)))
+    assert "on 60 images (0.000, 95% 0.000 to 0.000)" in str(one_answer.chance_remark)
+    shuffled = right[np.random.default_rng(0).permutation(60)]
+    assert "cannot be told from 0" in str(score(truth, shuffled).chance_remark)
+    alone = score(truth, right, groups=["one"] * 60)  # no interval: the estimate itself is all there is
+    assert alone.intervals == {} and alone.chance_remark is None
+
+
 def test_one_group_alone_gives_no_intervals() -> None:
     truth, probabilities = probabilities_of(0)
     assert score(truth, probabilities, ["p"] * 200).intervals == {}

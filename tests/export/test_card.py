@@ -155,12 +155,14 @@ def test_the_weights_licence(architecture: str, settings: dict[str, Any] | None,
     assert "/home" not in text
 
 
-def test_an_exported_bundle_holds_its_card(exported: Exported, tmp_path: Path) -> None:
+def test_an_exported_bundle_holds_its_card(exported: Exported, tiny_run: Any, tmp_path: Path) -> None:
     bundle = read_bundle(exported.path)
     assert "lésion plate" in bundle.card
     assert f"{bundle.manifest.metrics['n']} images that neither" in bundle.card
     assert bundle.manifest.provenance["data_fingerprint"] in bundle.card
     assert "| 7 |" in section(bundle.card, "Metrics")
+    assert bundle.manifest.thresholds == tiny_run.metrics["thresholds"]  # the run's, chosen on search
     assert set(bundle.manifest.thresholds) == set(bundle.manifest.labels)
+    assert "| groups |" in section(bundle.card, "Data")
     assert 0 <= bundle.manifest.metrics["certain"]["coverage"] <= 1
     assert str(tmp_path.parent.parent) not in bundle.card  # no path of the machine it was made on

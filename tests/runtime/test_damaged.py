@@ -48,7 +48,7 @@ def test_a_thousand_damaged_bundles_are_refused(small: Path, tmp_path: Path) -> 
     assert len(said["kinds"]) >= 22
     assert min(count for kind, count in said["kinds"].items() if "changed" not in kind) >= 3
     assert said["most_mib"] < MEMORY_MIB
-    assert said["longest_s"] < 5
+    assert said["longest_s"] < 10  # .1 s on a machine with nothing else to do
     # Spot checks that damage is refused for what it is, and not for a slip of the test's own making.
     answers = said["answers"]
     assert answers["two of one name"] == ["two members of one name, no bundle of ours"]

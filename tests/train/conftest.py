@@ -1,4 +1,4 @@
-"""Finished runs drawn at random, of any shape, for what reads runs: no network is trained for them."""
+"""What tests of training share: images at network size; finished runs drawn at random, for which none is trained."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from gensoup.bench.dataset import LabelledFolder
 from gensoup.bench.metrics import score
+from gensoup.runtime.images import read_image
+from gensoup.runtime.preprocess import Preprocess
+from gensoup.train.learner import Examples
+from gensoup.train.summary import enrich
 
 ARCHITECTURES = (
     "shufflenet_v2_x1_0",
@@ -139,7 +145,8 @@ def draw_metrics(
 
 def write_run(folder: Path, **shape: Any) -> Path:
     """A run folder with just ``metrics.json`` and ``test_predictions.csv``, of a run of that shape."""
-    metrics, truth, probabilities, _ = draw_metrics(**shape)
+    drawn, truth, probabilities, groups = draw_metrics(**shape)
+    metrics = enrich(drawn, truth, probabilities, groups)
     labels = metrics["labels"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
@@ -161,3 +168,17 @@ def make_metrics() -> Callable[..., tuple[dict[str, Any], np.ndarray, np.ndarray
 def make_run() -> Callable[..., Path]:
     """Writes a drawn run: (folder, **shape) → folder."""
     return write_run
+
+
+@pytest.fixture
+def one_thread() -> None:
+    """For what must come out the same to the last bit."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def examples(shapes: Path) -> Examples:
+    """All images of ``shapes`` at 32 px, in memory."""
+    folder = LabelledFolder.open(shapes)
+    images = np.stack([Preprocess(32)(read_image(path)) for path in folder.paths])
+    return Examples(images, folder.targets, len(folder.labels))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,12 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gensoup.bench.dataset import LabelledFolder
 from gensoup.export.architectures import initial_model
 from gensoup.export.graph import to_onnx
 from gensoup.runtime.errors import UsageError
-from gensoup.runtime.images import read_image
-from gensoup.runtime.preprocess import Preprocess
 from gensoup.train.astrocytes import AstrocyteFactors, Astrocytes, AstrocyteSettings, Form, filter_activity
 from gensoup.train.genes import Recipe
 from gensoup.train.learner import Course, Examples, train
@@ -36,16 +32,7 @@ LAYERS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def examples(shapes: Path) -> Examples:
-    folder = LabelledFolder.open(shapes)
-    images = np.stack([Preprocess(32)(read_image(path)) for path in folder.paths])
-    return Examples(images, folder.targets, len(folder.labels))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def steady(name: str) -> tuple[nn.Module, Tensor]:

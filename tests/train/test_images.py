@@ -13,7 +13,8 @@ from gensoup.bench.dataset import LabelledFolder
 from gensoup.runtime.errors import GenSoupError, WriteError
 from gensoup.runtime.images import read_image
 from gensoup.runtime.preprocess import Preprocess
-from gensoup.train.images import _reserved, decode, perceptual_hash
+from gensoup.train.images import Selection, _reserved, decode, perceptual_hash
+from gensoup.train.split import split_folder
 
 
 def content_of(folder: Path) -> dict[str, tuple[str, int]]:
@@ -39,6 +40,19 @@ def test_each_size_holds_what_preprocessing_makes_of_the_files(shapes: Path, tmp
             np.testing.assert_array_equal(images[number], Preprocess(size, "crop")(read_image(path)))
     assert calls == [("decode", number, 12) for number in range(1, 13)]
     assert content_of(shapes) == before
+
+
+def test_a_role_reads_its_images_as_they_are_used(shapes: Path, tmp_path: Path) -> None:
+    folder = LabelledFolder.open(shapes)
+    split = split_folder(folder, [Preprocess(32)], "four", 0, tmp_path, lambda *call: None)
+    examples = split.examples("search", 32)
+    assert isinstance(examples.images, Selection) and isinstance(examples.images.images, np.memmap)  # nothing copied
+    expected = np.stack([Preprocess(32)(read_image(split.folder.paths[row])) for row in split.roles["search"]])
+    assert len(examples.images) == len(examples) == len(expected)
+    for index in (slice(2, 5), np.array([7, 0, 3])):
+        part = examples.images[index]
+        assert type(part) is np.ndarray and part.flags.c_contiguous
+        np.testing.assert_array_equal(part, expected[index])
 
 
 def test_broken_images_are_named_with_their_reason_and_skipped(

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from gensoup.bench.dataset import LabelledFolder
 from gensoup.export.architectures import initial_model
-from gensoup.runtime.images import read_image
-from gensoup.runtime.preprocess import Preprocess
 from gensoup.train import learner
 from gensoup.train.failure import DivergedError
 from gensoup.train.genes import Recipe
@@ -26,16 +22,7 @@ CPU = torch.device("cpu")
 RECIPE = Recipe("shufflenet_v2_x0_5", 3e-3, 1e-4, "cross_entropy", "adamw", 0.0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def examples(shapes: Path) -> Examples:
-    folder = LabelledFolder.open(shapes)
-    images = np.stack([Preprocess(32)(read_image(path)) for path in folder.paths])
-    return Examples(images, folder.targets, len(folder.labels))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def fresh() -> nn.Module:

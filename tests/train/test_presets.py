@@ -76,6 +76,28 @@ def test_options_go_over_a_file_and_a_file_over_the_preset(tmp_path: Path) -> No
     assert compose("data", None, write(tmp_path / "t.yaml", "threads: 5\n"), {}).threads == 5
 
 
+def test_a_file_may_begin_with_a_preset(tmp_path: Path) -> None:
+    mine = write(tmp_path / "mine.yaml", "preset: gen-soup-thesis-1\ngenerations: 35\nschedule: constant\n")
+    assert compose("data", None, mine, {}) == compose("data", "gen-soup-thesis-2", None, {})
+    assert compose("data", "gen-soup-thesis-1", mine, {}) == compose("data", None, mine, {})
+    with pytest.raises(UsageError, match=r"--preset gen-cnn: .*mine.yaml begins with another one, gen-soup-thesis-1"):
+        compose("data", "gen-cnn", mine, {})
+    with pytest.raises(UsageError, match=r"--config .*: preset 'gen-soop' is unknown; did you mean gen-soup"):
+        compose("data", None, write(tmp_path / "typo.yaml", "preset: gen-soop\n"), {})
+    before = compose("data", None, mine, {})
+    assert recompose(before, "data", None, mine, {}) == before  # resumed with the file named again
+
+
+def test_paths_are_absolute_and_a_files_weights_are_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = compose("data", None, None, {"weights_dir": "w"})
+    assert settings.data == str(tmp_path / "data") and settings.weights_dir == str(tmp_path / "w")
+    (tmp_path / "configs").mkdir()
+    mine = write(tmp_path / "configs" / "mine.yaml", "weights_dir: ../w\n")
+    monkeypatch.chdir("/")
+    assert compose("data", None, mine, {}).weights_dir == str(tmp_path / "w")
+
+
 def test_a_runs_own_config_is_a_configuration(tmp_path: Path) -> None:
     settings = compose("data", "gen-soup-thesis-1", None, {"seed": 5, "threads": 2})
     settings.save(tmp_path, "fingerprint")

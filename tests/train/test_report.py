@@ -19,6 +19,7 @@ from gensoup.bench.paced import run_paced
 from gensoup.runtime.classifier import Classifier
 from gensoup.runtime.errors import GenSoupError
 from gensoup.train.report import REPORT_FILE, write_report
+from gensoup.train.summary import overfitting
 
 
 class Page(HTMLParser):
@@ -209,17 +210,6 @@ def test_the_largest_run_stays_a_small_page(make_run: Callable[..., Path], tmp_p
     assert text.count("<svg") == 9
 
 
-def test_a_run_without_a_summary_gets_one_and_one_with_it_keeps_it(run: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(run, tmp_path / "run"))
-    metrics = json.loads((copy / "metrics.json").read_text(encoding="utf-8"))
-    kept = metrics.pop("summary")
-    (copy / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-    assert "Did the search overfit?" in write_report(copy).read_text(encoding="utf-8")
-    kept["overfitting"]["best"] = "kept as it was"
-    (copy / "metrics.json").write_text(json.dumps(metrics | {"summary": kept}), encoding="utf-8")
-    assert "kept as it was" in write_report(copy).read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize(
     ("search", "test", "said"),
     [
@@ -238,6 +228,7 @@ def test_it_says_whether_search_flattered(
         scores = metrics["scores"][role]
         scores["intervals"] = {} if interval is None else {"mcc": interval}
         scores["mcc"] = scores["mcc"] if interval is None else sum(interval) / 2
+    metrics["summary"]["overfitting"] = overfitting(metrics)
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     words = Page(write_report(folder).read_text(encoding="utf-8")).words
     sentences = ("Search flattered it", "Test was the easier", "No overfitting can be told", "Too few groups to say")

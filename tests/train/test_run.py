@@ -14,19 +14,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.bench.metrics import score
 from gensoup.bench.probe import DeviceProfile, LatencyEstimate, profile_key
 from gensoup.bench.roles import ROLES_FILE, read_roles
+from gensoup.export.architectures import build
 from gensoup.export.trained import MODEL_FILE, TrainedModel
 from gensoup.runtime.errors import DataError, GenSoupError, UsageError
+from gensoup.runtime.images import read_image
 from gensoup.train import finish, individual
 from gensoup.train.conclusion import PREDICTIONS_FILE
 from gensoup.train.ledger import Ledger
-from gensoup.train.run import ALPHABET_FILE, CACHE, METRICS_FILE, train_run
-from gensoup.train.settings import CONFIG_FILE, Settings
+from gensoup.train.report import write_report
+from gensoup.train.run import ALPHABET_FILE, METRICS_FILE, train_run
+from gensoup.train.run_folder import CACHE, CONFIG_FILE
+from gensoup.train.scoring import fit_temperature, predict_logits
+from gensoup.train.settings import Settings
 from gensoup.train.tensorboard import FOLDER
 
 LARGE, FAST = "shufflenet_v2_x2_0", "shufflenet_v2_x0_5"
@@ -144,6 +150,26 @@ def test_individuals_are_all_there_with_growing_sizes(tiny_run: Any) -> None:
     assert all(one["size"] == 48 for one in tiny_run.metrics["individuals"] if one["place"][0] == "branch")
 
 
+def test_the_refit_takes_the_rate_its_lineage_began_with_and_leaves_soup_to_the_temperature(tiny_run: Any) -> None:
+    individuals = {one["name"]: one for one in tiny_run.metrics["individuals"]}
+    (refitted,) = (one for one in individuals.values() if one["place"][0] == "refit")
+    first = ancestor = individuals[tiny_run.metrics["ancestor"]]
+    while first["inherited"]:
+        first = individuals[first["parents"][0]]
+    assert first["place"][1] == 0
+    assert refitted["recipe"]["learning_rate"] == pytest.approx(
+        first["recipe"]["learning_rate"] * tiny_run.settings.refit_rate
+    )
+    assert {**refitted["genes"], "learning_rate": 0} == {**ancestor["genes"], "learning_rate": 0}
+    trained, model = TrainedModel.load(tiny_run.folder)
+    folder = LabelledFolder.open(tiny_run.data)
+    files = read_roles(tiny_run.folder / ROLES_FILE)["soup"]
+    images = np.stack([trained.preprocess(read_image(folder.path / file)) for file in files])
+    targets = folder.targets[[folder.files.index(file) for file in files]]
+    logits = predict_logits(model, images, torch.device("cpu"))
+    assert trained.temperature == pytest.approx(fit_temperature(logits, targets), rel=1e-3)
+
+
 def test_a_finished_run_is_returned_as_it_is_when_resumed(tiny_run: Any) -> None:
     before = {path: path.stat().st_mtime_ns for path in tiny_run.folder.rglob("*")}
     assert train_run(tiny_run.settings, tiny_run.folder, resume=True, progress=silent) == tiny_run.metrics
@@ -242,6 +268,34 @@ def test_a_redrawn_architecture_starts_afresh(settings: Settings, tmp_path: Path
     for one in metrics["individuals"]:
         strangers = all(recipe_of[parent] != one["recipe"]["architecture"] for parent in one["parents"])
         assert (one["inherited"] == "") == strangers or one["place"][0] == "refit"
+
+
+def test_images_and_weights_may_lie_elsewhere_when_resumed(
+    shapes: Path, make_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun with relative paths in one folder, resumed and reported from others, where they lie elsewhere too."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    state = build(FAST, 1000).state_dict()
+    for folder in (first, second):
+        shutil.copytree(shapes, folder / "images")
+        (folder / "w").mkdir()
+        save_file(state, folder / "w" / f"{FAST}.safetensors")
+    quick = {"weights_dir": "w", "generations": 1, "population": 2, "epochs": 0.2, "branch_epochs": 0.2}
+
+    def killed(ledger: Ledger, record: Any, weights: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(first)
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "add", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_run(make_settings(Path("images"), **quick), tmp_path / "run", progress=silent)
+    monkeypatch.chdir(second)
+    shutil.rmtree(first)
+    metrics = train_run(make_settings(Path("images"), **quick), tmp_path / "run", resume=True, progress=silent)
+    monkeypatch.chdir(tmp_path)
+    assert metrics["settings"]["data"] == str(second / "images")
+    assert "The images are no longer where" not in write_report(tmp_path / "run").read_text(encoding="utf-8")
 
 
 def test_resuming_what_never_began_is_refused(settings: Settings, tmp_path: Path) -> None:

@@ -10,12 +10,7 @@ from pathlib import Path
 import pytest
 
 from gensoup.runtime.errors import UsageError, WriteError
-from gensoup.train import settings
 from gensoup.train.run_folder import CACHE, CONFIG_FILE, check_out, held
-
-
-def test_the_configuration_has_one_name() -> None:
-    assert CONFIG_FILE == settings.CONFIG_FILE
 
 
 def test_new_empty_and_hardly_begun_folders_may_be_taken(tmp_path: Path) -> None:

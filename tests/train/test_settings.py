@@ -11,7 +11,8 @@ import pytest
 from gensoup.export.architectures import ARCHITECTURES
 from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.train.genes import Scale
-from gensoup.train.settings import CONFIG_FILE, Settings
+from gensoup.train.run_folder import CONFIG_FILE
+from gensoup.train.settings import Settings
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from gensoup.cli import main
 from gensoup.export.architectures import initial_model
 from gensoup.export.trained import TrainedModel
 from gensoup.runtime.preprocess import Preprocess
@@ -20,19 +18,9 @@ from gensoup.runtime.preprocess import Preprocess
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def gensoup(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs the command line in this process, on a wide terminal: (exit code, standard output, standard error)."""
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
     monkeypatch.setenv("COLUMNS", "160")
-    torch.set_num_threads(1)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return int(left.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def save(folder: Path, architecture: str, size: int, seed: int = 0) -> Path:
