@@ -18,9 +18,10 @@ from gensoup.export.samples import Samples
 from gensoup.runtime.engines import Engine
 from gensoup.runtime.errors import GenSoupError
 
-# Of a probability. fp32: two orders above what engines were seen to differ by. fp16: four times what SqueezeNet 1.1 and
-# MobileNetV3-Small differ by on validation frames (.004 and .005).
-TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2}
+# Of a probability. fp32: two orders above what engines were seen to differ by. fp16: ten times what trained SqueezeNet
+# 1.1 and MobileNetV3-Small were seen to differ by on validation frames (.004, .005); a network hardly trained, whose
+# fitted temperature sharpens small logits, reached .03 with all labels the same. Lost values move far more.
+TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
 # int8 moves single probabilities far where a frame lies between two classes; these two say whether it matters.
 MIN_AGREEMENT = 0.99
 MAX_MCC_LOSS = 0.01

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import unicodedata
 from collections.abc import Callable
@@ -10,20 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.bench.evaluate import evaluate
 from gensoup.bench.roles import ROLES_FILE, read_roles
-from gensoup.export import exporter
-from gensoup.export.exporter import PARITY_ROLES, export_run
+from gensoup.export import exporter, precisions
+from gensoup.export.exporter import export_run
 from gensoup.export.graph import ExplainedGraph
+from gensoup.export.int8 import Calibrated
+from gensoup.export.layers import built
 from gensoup.export.parity import ParityError
+from gensoup.export.proof import SIMULATED
 from gensoup.export.saliency import SaliencyRange
+from gensoup.export.samples import PARITY_ROLES
+from gensoup.export.sensitivity import Int8Choice
 from gensoup.export.trained import TrainedModel
-from gensoup.runtime.bundle import read_bundle
+from gensoup.runtime.bundle import MODEL_FILES, read_bundle
 from gensoup.runtime.classifier import Classifier
+from gensoup.runtime.engines import load_engine
 from gensoup.runtime.errors import DataError, GenSoupError, UsageError
 from gensoup.runtime.images import read_image
 
@@ -63,6 +71,7 @@ def test_parity_is_over_the_validation_images_and_in_the_manifest(exported: Any,
     assert exported.parity.largest_difference < 1e-4 and exported.parity.label_agreement == 1.0
     assert exported.parity.mcc_engine == pytest.approx(exported.parity.mcc_reference)
     stated = read_bundle(exported.path).manifest.precisions["fp32"]
+    assert stated["asked"] == "fp32" and set(stated["built"]) == {"fp32"}
     assert stated["largest_difference"] == exported.parity.largest_difference
     assert stated["tolerance"] == exported.parity.tolerance
 
@@ -123,8 +132,9 @@ def test_a_wrong_graph_is_refused_and_nothing_is_written(
     size = tiny_run.metrics["size"]
     monkeypatch.setattr(exporter, "to_onnx", lambda *arguments: make_tiny_model(size, 3))  # a valid graph, another's
     with pytest.raises(ParityError, match="not equal"):
-        export_run(tiny_run.folder, tmp_path / "wrong.gensoup")
-    assert list(tmp_path.iterdir()) == []
+        export_run(tiny_run.folder, tmp_path / "wrong.gensoup", targets=["onnx"], parity_page=tmp_path / "why.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["why.html"]  # the report alone, for it says why
+    assert "Refused" in (tmp_path / "why.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["bundle", "bundle.zip", "bundle.gensoup.bak"])
@@ -164,3 +174,83 @@ def test_a_dataset_that_lacks_an_image_is_one_line_with_the_remedy(tiny_run: Any
         export_run(tiny_run.folder, tmp_path / "b.gensoup", tmp_path / "other")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "b.gensoup").exists()
+
+
+@pytest.mark.usefixtures("quick_graph")
+def test_every_precision_is_built_proven_and_stated(tiny_run: Any, tmp_path: Path) -> None:
+    out, reference = tmp_path / "all.gensoup", ["onnxruntime-cpu"]
+    result = export_run(
+        tiny_run.folder,
+        out,
+        precisions=["int8", "fp16"],
+        targets=["onnx"],
+        engines=reference,
+        parity_json=tmp_path / "parity.json",
+        parity_page=tmp_path / "parity.html",
+    )
+    bundle = read_bundle(out)
+    assert list(bundle.models) == list(bundle.manifest.precisions) == ["fp32", "fp16", "int8"]
+    stated = bundle.manifest.precisions
+    for name, one in stated.items():
+        assert one["asked"] == name and one["built"] == built(bundle.models[name]) and name in one["built"]
+        assert one["member"] == MODEL_FILES[name]
+        assert (tmp_path / f"all{MODEL_FILES[name].removeprefix('model')}").read_bytes() == bundle.models[name]
+        engine = load_engine(bundle.models[name], threads=1)
+        got = np.stack([engine.infer(frame) for frame in bundle.golden.frames])
+        assert np.abs(got - bundle.golden.probabilities).max() <= bundle.manifest.tolerance(name)
+    assert sum(stated["int8"]["built"].values()) == sum(stated["fp32"]["built"].values())
+    assert len(stated["int8"]["kept_in_fp32"]) + stated["int8"]["built"]["int8"] <= stated["fp32"]["built"]["fp32"]
+    assert stated["int8"]["calibration"]["frames"] == len(read_roles(tiny_run.folder / ROLES_FILE)["train"])
+    assert [one["engine"] for one in stated["fp16"]["engines"]] == [SIMULATED]
+    report = json.loads((tmp_path / "parity.json").read_text(encoding="utf-8"))
+    assert report["holds"] and [row["precision"] for row in report["parity"]] == ["fp32", "fp16", "fp16", "int8"]
+    worst = report["parity"][3]["worst"]
+    assert len(worst) == 8 and worst[0]["difference"] == pytest.approx(report["parity"][3]["largest_difference"])
+    assert (tiny_run.data / worst[0]["file"]).is_file()
+    page = (tmp_path / "parity.html").read_text(encoding="utf-8")
+    assert page.count("<figure") == 4 * 8 and "R&amp;D &lt;b&gt;" in page and "<script" not in page
+    assert worst[0]["file"].encode() not in out.read_bytes()  # no user's file names leave with a bundle
+    assert {path.name for path in result.target_files} == {"all.onnx", "all.fp16.onnx", "all.int8.onnx"}
+
+
+@pytest.mark.usefixtures("quick_graph")
+def test_openvinos_ir_gives_the_golden_outputs(tiny_run: Any, tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    export_run(tiny_run.folder, tmp_path / "b.gensoup", targets=["openvino"])
+    golden = read_bundle(tmp_path / "b.gensoup").golden
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}  # its own choice is bf16 where the CPU has it: off by .02 here
+    compiled = openvino.Core().compile_model(tmp_path / "b.xml", "CPU", exact)
+    for frame, probabilities in zip(golden.frames, golden.probabilities, strict=True):
+        np.testing.assert_allclose(compiled([frame[None]])["probabilities"][0], probabilities, atol=1e-3)
+    assert {path.name for path in tmp_path.iterdir()} == {"b.gensoup", "b.xml", "b.bin"}
+
+
+@pytest.mark.usefixtures("quick_graph")
+def test_an_int8_that_fails_on_one_engine_writes_nothing(
+    tiny_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(calibrated: Calibrated, *rest: Any) -> Int8Choice:
+        model = calibrated.quantised([layer.node for layer in calibrated.layers])
+        flat = onnx.load_model_from_string(model)
+        for tensor in flat.graph.initializer:
+            if tensor.name.endswith("_scale"):
+                tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) / 50, tensor.name))
+        return Int8Choice(flat.SerializeToString(), (), None)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(precisions, "choose_int8", never)
+    with pytest.raises(ParityError, match=r"int8 on onnxruntime-cpu .*labels agree on"):
+        export_run(tiny_run.folder, tmp_path / "b.gensoup", precisions=["int8"], targets=["onnx"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precisions": ["fp64"]}, "--precision: 'fp64' is unknown, choose from fp32, fp16, int8"),
+        ({"targets": ["tflite"]}, "--target: 'tflite' is unknown"),
+        ({"engines": ["abacus"]}, "--engines: 'abacus' is unknown, choose from onnxruntime-cpu"),
+    ],
+)
+def test_unknown_names_are_told_before_any_work(tmp_path: Path, options: dict[str, list[str]], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        export_run(tmp_path / "none", tmp_path / "b.gensoup", **options)  # type: ignore[arg-type]
