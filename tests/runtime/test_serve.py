@@ -182,7 +182,7 @@ from gensoup.runtime import Classifier
 from gensoup.runtime.serve import serve
 from gensoup.runtime.sources import open_source
 bundle, out = map(Path, sys.argv[1:])
-signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests themselves run in the background it is ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 print(serve(Classifier.load(bundle), open_source("synthetic:480p"), json_out=out))
 """
 
