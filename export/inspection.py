@@ -25,7 +25,8 @@ class Graph:
     """One precision's graph. inputs, outputs: name → "uint8 [1, 224, 224, 3]". operators: how many of each kind.
 
     parameters: numbers in its weights. macs: multiply-adds of convolutions and matrix products that the probabilities
-    come from, None where a shape is not static. groups: part of the network, as PyTorch calls it → precision → layers with weights.
+    come from, None where a shape is not static. groups: part of the network, as PyTorch calls it → precision → layers
+    with weights.
     """
 
     inputs: Mapping[str, str]
