@@ -30,15 +30,15 @@ _POINTS = {"p50": 50, "p95": 95, "p99": 99}
 class Evaluation:
     """What the deployed classifier made of a folder. Classes are in the bundle's order, images in the folder's.
 
-    labels: the bundle's. scores: the metrics, over groups where the folder has groups.
+    scores: the metrics, over groups where the folder has groups.
     probabilities: float32 [N, K]; targets: int64 [N], index into the bundle's labels; files: their N relative paths.
-    skipped: "file: reason" of each image that could not be read. absent: labels of the bundle that the folder lacks.
+    skipped: "file: reason" of each image that could not be read. absent: labels of the bundle of which no image
+        was scored.
     latency_ms: float64 [N], what the classifier itself took for each image, reading and decoding the file left out. A
         first impression beside other work, no proof of real time: that is the gate's.
     certain: of the images that the bundle's thresholds call certain; None where it has no thresholds.
     """
 
-    labels: tuple[str, ...]
     scores: Scores
     probabilities: NDArray[np.float32]
     targets: NDArray[np.int64]
@@ -102,27 +102,26 @@ def evaluate(
         raise DataError(f"{folder.path}: none of its {len(folder)} images can be read{first}")
     used = folder.subset(kept)
     targets, probabilities = index_of[used.targets], np.stack(rows)
+    scores = score(targets, probabilities, used.groups)
+    support = zip(classifier.labels, scores.per_class["support"], strict=True)
     return Evaluation(
-        labels=classifier.labels,
-        scores=score(targets, probabilities, used.groups),
+        scores=scores,
         probabilities=probabilities,
         targets=targets,
         files=used.files,
         skipped=tuple(skipped),
-        absent=_absent(classifier, folder),
+        absent=tuple(label for label, count in support if count == 0),
         latency_ms=np.array(latency_ms),
         certain=_certain(classifier, targets, probabilities, used.groups),
     )
 
 
 def remarks(folder: LabelledFolder, evaluation: Evaluation) -> list[str]:
-    """What a reader of the metrics must know, a line each. Classes are counted as the scores have them."""
+    """What a reader of the metrics must know, a line each."""
     lines = []
-    support = evaluation.scores.per_class["support"]
-    if missing := [label for label, count in zip(evaluation.labels, support, strict=True) if count == 0]:
-        lines.append(
-            f"{folder.path} has no image of {_listed(missing)}, which the bundle knows: the metrics say nothing of them"
-        )
+    if evaluation.absent:
+        absent = _listed(evaluation.absent)
+        lines.append(f"{folder.path} has no image of {absent}, which the bundle knows: the metrics say nothing of them")
     if chance := evaluation.scores.chance_remark:
         lines.append(chance)
     return lines
@@ -184,12 +183,6 @@ def _certain_to_dict(classifier: Classifier, certain: Certain) -> dict[str, Any]
         "class_coverage": by_label(certain.class_coverage),
         **({"n": 0} if certain.scores is None else certain.scores.to_dict()),
     }
-
-
-def _absent(classifier: Classifier, folder: LabelledFolder) -> tuple[str, ...]:
-    """Labels of the bundle without a single image in the folder, such as a part of it that ``roles`` names."""
-    found = {folder.labels[index] for index in np.unique(folder.targets)}
-    return tuple(label for label in classifier.labels if unicodedata.normalize("NFC", label) not in found)
 
 
 def _class_indices(classifier: Classifier, folder: LabelledFolder) -> NDArray[np.int64]:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from gensoup.runtime.bundle import Bundle, read_bundle
+from gensoup.runtime.engines import PROBABILITIES
+from gensoup.runtime.engines.graph_outputs import keep_outputs
 from gensoup.runtime.errors import BundleError, MissingDependencyError
 from gensoup.runtime.signature import PublicKey
 
@@ -22,8 +24,9 @@ _CARD_LINES = 12
 class Graph:
     """One precision's graph. inputs, outputs: name → "uint8 [1, 224, 224, 3]". operators: how many of each kind.
 
-    parameters: numbers in its weights. macs: multiply-adds of convolutions and matrix products, None where a shape is
-    not static. groups: part of the network, as PyTorch calls it → precision → layers with weights.
+    parameters: numbers in its weights. macs: multiply-adds of convolutions and matrix products that the probabilities
+    come from, None where a shape is not static. groups: part of the network, as PyTorch calls it → precision → layers
+    with weights.
     """
 
     inputs: Mapping[str, str]
@@ -98,7 +101,7 @@ def describe(model: bytes, path: Path) -> Graph:
     from gensoup.export.onnx_graph import parse
 
     try:
-        graph = parse(model).graph
+        graph, path_of_frames = parse(model).graph, parse(keep_outputs(model, [PROBABILITIES])).graph
         groups: dict[str, Counter[str]] = defaultdict(Counter)
         for layer in layers(model):
             groups[_group(layer.name)][layer.precision] += 1
@@ -111,7 +114,7 @@ def describe(model: bytes, path: Path) -> Graph:
         outputs={str(value.name): _typed(value) for value in graph.outputs},
         operators=dict(Counter(node.op_type for node in graph).most_common()),
         parameters=sum(math.prod(_shape(value) or ()) for value in graph.initializers.values() if _is_weight(value)),
-        macs=_macs(graph),
+        macs=_macs(path_of_frames),
         groups={name: dict(counts) for name, counts in groups.items()},
     )
 

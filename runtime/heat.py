@@ -10,8 +10,9 @@ from gensoup.runtime.preprocess import Preprocess
 
 Frame = NDArray[np.uint8]
 
-# Cividis (Nuñez et al., 2018) is read alike with and without colour blindness, and bright where the evidence is strong.
-_COLORS = cv2.COLORMAP_CIVIDIS
+# Viridis is read alike with and without colour blindness, bright where the evidence is strong, and its middle is the
+# opposite of mucosa (cividis, tried first, is grey there and hardly seen).
+_COLORS = cv2.COLORMAP_VIRIDIS
 _STRONGEST = 0.7  # share of the colour in the picture where the map is 1: what lies beneath stays visible
 _OUTLINE = 0.5  # drawn as a line too, since mucosa can be as yellow as the map
 

@@ -10,10 +10,10 @@ def remarks(settings: Settings) -> list[str]:
     """What can be said before anything is looked at."""
     lines = []
     grows = settings.first_size != settings.last_size and settings.mode == "genetic"
-    if grows and settings.generations <= settings.steady_generations:
+    if grows and 1 < settings.generations <= settings.steady_generations:
         lines.append(
-            f"steady_generations {settings.steady_generations}: are all of the {settings.generations} generations, so "
-            "image sizes never grow; lower it in --config or raise --generations"
+            f"--generations {settings.generations}: are no more than steady_generations, "
+            f"{settings.steady_generations}, so that image sizes never grow; raise it, or lower that in --config"
         )
     return lines
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -138,7 +139,8 @@ def train_command(
         settings = compose(str(data), preset, config, options)
     if device_profile is not None and settings.limit_ms is None:
         raise UsageError("--device-profile: give --min-fps or --max-latency-ms too, what the device must hold")
-    for line in remarks(settings):
+    said = remarks(settings)  # now, and not only once hours have passed
+    for line in said:
         Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if settings.weights_dir is not None and not Path(settings.weights_dir).is_dir():
         raise UsageError(f"--weights-dir {settings.weights_dir}: no such folder; name where the weights are")
@@ -149,6 +151,8 @@ def train_command(
                 if json is not None:
                     write_atomic(json, (out / ABLATION_FILE).read_text(encoding="utf-8"))
                 console = Console()
+                for line in ablation_notes(result):
+                    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
                 console.print(_ablation_table(result))
                 for name in ARMS:
                     console.print(f"report: {out / name / REPORT_FILE}", markup=False, highlight=False, soft_wrap=True)
@@ -161,7 +165,7 @@ def train_command(
     if json is not None:
         write_atomic(json, (out / METRICS_FILE).read_text(encoding="utf-8"))
     console = Console()
-    print_notes(metrics, console)
+    print_notes(metrics, console, said)
     console.print(result_table(metrics))
     console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
 
@@ -189,10 +193,10 @@ def report_command(
     )
 
 
-def print_notes(metrics: dict[str, Any], console: Any) -> None:
-    """Name what of the folder was left out, and what may not be as the user thinks."""
+def print_notes(metrics: dict[str, Any], console: Any, said: Sequence[str] = ()) -> None:
+    """Name what of the folder was left out, and what may not be as the user thinks, but for what was said before."""
     lines = [f"skipped {file}: {reason}" for file, reason in metrics["skipped"].items()]
-    for line in [*lines, *metrics["notes"]]:
+    for line in [*lines, *(note for note in metrics["notes"] if note not in said)]:
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -218,6 +222,15 @@ def result_table(metrics: dict[str, Any]) -> Any:
         table.add_row("probed, a whole frame", text)
     table.add_row("images through a network", f"{metrics['images_trained']:,} in {metrics['seconds']:.0f} s")
     return table
+
+
+def ablation_notes(result: dict[str, Any]) -> list[str]:
+    """The notes of each arm, and where the astrocytes never acted, that nothing was compared."""
+    arms = result["arms"]
+    lines = [f"{name}: {note}" for name, arm in arms.items() for note in arm["notes"]]
+    if not arms["with"]["potentiated"] and not arms["with"]["attenuated"]:
+        lines.append("with: no filter passed the threshold, so the three runs are the same; train longer")
+    return lines
 
 
 def _ablation_table(result: dict[str, Any]) -> Any:

@@ -20,10 +20,12 @@ from gensoup.bench.evaluate import evaluate
 from gensoup.bench.roles import ROLES_FILE, read_roles
 from gensoup.export import exporter, precisions
 from gensoup.export.exporter import export_run
+from gensoup.export.graph import ExplainedGraph
 from gensoup.export.int8 import Calibrated
 from gensoup.export.layers import built, layers
 from gensoup.export.parity import ParityError
 from gensoup.export.proof import SIMULATED
+from gensoup.export.saliency import SaliencyRange
 from gensoup.export.samples import PARITY_ROLES
 from gensoup.export.sensitivity import Int8Choice
 from gensoup.export.trained import TrainedModel
@@ -72,6 +74,31 @@ def test_parity_is_over_the_validation_images_and_in_the_manifest(exported: Any,
     assert stated["asked"] == "fp32" and set(stated["built"]) == {"fp32"}
     assert stated["largest_difference"] == exported.parity.largest_difference
     assert stated["tolerance"] == exported.parity.tolerance
+
+
+def test_saliency_is_the_trained_networks_and_dark_in_the_dark(exported: Any, tiny_run: Any) -> None:
+    manifest = read_bundle(exported.path).manifest
+    stated = manifest.saliency
+    assert stated["available"] and stated["frames"] > 20
+    assert len(stated["floor"]) == len(stated["top"]) == len(manifest.labels)
+    assert manifest.precisions["fp32"]["saliency"] is True
+    assert manifest.precisions["fp32"]["saliency_parity"]["largest_difference"] < 1e-3
+    classifier = Classifier.load(exported.path, threads=1)
+    trained, model = TrainedModel.load(tiny_run.folder)
+    shown = SaliencyRange(tuple(stated["floor"]), tuple(stated["top"]), tuple(stated["size"]), 0)
+    graph = ExplainedGraph(model, trained.temperature, shown).eval()
+    brightest = 0.0
+    for file in read_roles(tiny_run.folder / ROLES_FILE)["test"][:6]:
+        image = read_image(tiny_run.data / file)
+        got = classifier(image, saliency=True)
+        assert got.saliency is not None and list(got.saliency.shape) == stated["size"]
+        with torch.inference_mode():
+            expected = graph(torch.from_numpy(trained.preprocess(image)[None]))[1][0].numpy()
+        np.testing.assert_allclose(got.saliency, expected, atol=1e-3)
+        brightest = max(brightest, float(got.saliency.max()))
+    assert brightest > 0.05  # else nothing was compared
+    black = classifier(np.zeros((1080, 1920, 3), np.uint8), saliency=True)
+    assert black.saliency is not None and black.saliency.max() < 0.1
 
 
 def test_golden_frames_have_1080p_and_odd_sizes_and_are_no_patients(exported: Any, tiny_run: Any) -> None:

@@ -21,8 +21,9 @@ def test_presets_as_they_are_have_no_remarks() -> None:
 
 def test_image_sizes_that_never_grow() -> None:
     (line,) = remarks(compose("data", "gen-soup-thesis-1", None, {"generations": 5}))
-    assert "image sizes never grow" in line and "steady_generations 10" in line
+    assert "image sizes never grow" in line and "steady_generations, 10" in line
     assert remarks(compose("data", "gen-soup-thesis-1", None, {"generations": 11})) == []
+    assert remarks(compose("data", "gen-soup-thesis-1", None, {"generations": 1})) == []  # one cannot grow
 
 
 def test_a_population_smaller_than_the_race() -> None:
