@@ -269,4 +269,4 @@ def _show(console: Console, report: ParityReport) -> None:
 
 
 def _interval(value: float, interval: tuple[float, float] | None) -> str:
-    return f"{value:.3f}" + ("" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]")
+    return f"{value:.3f}" + ("" if interval is None else f" [{interval[0]:.2f}, {interval[1]:.2f}]")

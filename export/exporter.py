@@ -9,21 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime
 import torch
-from torch import nn
 
 import gensoup
 from gensoup.export.card import card_of_run
+from gensoup.export.golden_frames import golden_frames
 from gensoup.export.graph import to_onnx
-from gensoup.export.parity import (
-    MAX_INT8_TOLERANCE,
-    Parity,
-    ParityError,
-    reference_probabilities,
-)
+from gensoup.export.parity import MAX_INT8_TOLERANCE, Parity, ParityError, reference_probabilities
 from gensoup.export.parity_page import Compared, ParityReport
 from gensoup.export.precisions import BuiltGraph, build_graph, parse_precisions
 from gensoup.export.proof import Proof, largest_difference, parse_engines
@@ -45,11 +39,7 @@ from gensoup.runtime.console import StageProgress
 from gensoup.runtime.engines.catalogue import REFERENCE
 from gensoup.runtime.errors import UsageError
 from gensoup.runtime.files import write_atomic
-from gensoup.runtime.preprocess import Preprocess
-from gensoup.runtime.sources.synthetic import LABELS, SyntheticEndoscope
 
-# Height and width: odd sizes, PAL's 576 lines, 1080p.
-GOLDEN_SIZES = ((333, 517), (480, 641), (576, 720), (1080, 1920))
 # Of a probability on golden frames: other engines round int8 otherwise than those that were here.
 LEAST_INT8_TOLERANCE = 0.05
 
@@ -122,7 +112,13 @@ def export_run(
     for one in compared:
         one.parity.check()
     graphs = {name: prove_saliency(built, maps, explained) for name, built in graphs.items()}
-    golden = golden_frames(model, trained.temperature, trained.preprocess)
+    quantised = list(proof.open(graphs["int8"].model, "int8")) if "int8" in graphs else []
+    golden = golden_frames(
+        model,
+        trained.temperature,
+        trained.preprocess,
+        (lambda *frame: largest_difference(quantised, *frame)) if quantised else None,
+    )
     manifest = Manifest(
         labels=trained.labels,
         preprocess=trained.preprocess,
@@ -146,16 +142,6 @@ def export_run(
     finally:
         unproven.unlink(missing_ok=True)
     return Exported(out, sha256, out.stat().st_size, outcome, tuple(files))
-
-
-def golden_frames(model: nn.Module, temperature: float, preprocess: Preprocess) -> Golden:
-    """Frames with known answers. They are drawn, not taken from the data: no patient's image leaves with a bundle."""
-    cameras = tuple(
-        SyntheticEndoscope(index, LABELS[index % len(LABELS)], height, width).frame(0.0)
-        for index, (height, width) in enumerate(GOLDEN_SIZES)
-    )
-    frames = np.stack([preprocess(camera) for camera in cameras])
-    return Golden(cameras, frames, reference_probabilities(model, temperature, frames))
 
 
 def versions() -> dict[str, str]:

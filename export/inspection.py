@@ -6,13 +6,14 @@ import hashlib
 import math
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from gensoup.runtime.bundle import Bundle, read_bundle
 from gensoup.runtime.engines import PROBABILITIES
+from gensoup.runtime.engines.graph_outputs import keep_outputs
 from gensoup.runtime.errors import BundleError, MissingDependencyError
 from gensoup.runtime.signature import PublicKey
 
@@ -23,9 +24,9 @@ _CARD_LINES = 12
 class Graph:
     """One precision's graph. inputs, outputs: name → "uint8 [1, 224, 224, 3]". operators: how many of each kind.
 
-    parameters: numbers in its weights. macs: multiply-adds of convolutions and matrix products on the way to the
-    probabilities, None where a shape is not static. groups: part of the network, as PyTorch calls it → precision →
-    layers with weights.
+    parameters: numbers in its weights. macs: multiply-adds of convolutions and matrix products that the probabilities
+    come from, None where a shape is not static. groups: part of the network, as PyTorch calls it → precision → layers
+    with weights.
     """
 
     inputs: Mapping[str, str]
@@ -97,11 +98,10 @@ def inspect_bundle(path: Path, require_signature: Path | None = None) -> Inspect
 def describe(model: bytes, path: Path) -> Graph:
     """A graph's inputs, outputs, operators, cost and layers. Raises BundleError for what is no ONNX graph."""
     from gensoup.export.layers import layers
-    from gensoup.export.onnx_graph import makers, parse
+    from gensoup.export.onnx_graph import parse
 
     try:
-        graph = parse(model).graph
-        needed = makers(graph, PROBABILITIES)
+        graph, path_of_frames = parse(model).graph, parse(keep_outputs(model, [PROBABILITIES])).graph
         groups: dict[str, Counter[str]] = defaultdict(Counter)
         for layer in layers(model):
             groups[_group(layer.name)][layer.precision] += 1
@@ -114,7 +114,7 @@ def describe(model: bytes, path: Path) -> Graph:
         outputs={str(value.name): _typed(value) for value in graph.outputs},
         operators=dict(Counter(node.op_type for node in graph).most_common()),
         parameters=sum(math.prod(_shape(value) or ()) for value in graph.initializers.values() if _is_weight(value)),
-        macs=_macs(needed),
+        macs=_macs(path_of_frames),
         groups={name: dict(counts) for name, counts in groups.items()},
     )
 
@@ -135,10 +135,10 @@ def _group(name: str) -> str:
     return ".".join(parts[:2]) if len(parts) > 2 else parts[0]
 
 
-def _macs(nodes: Iterable[Any]) -> int | None:
+def _macs(graph: Any) -> int | None:
     """Multiply-adds of convolutions and matrix products: outputs times the numbers that go into each."""
     total = 0
-    for node in nodes:
+    for node in graph:
         if node.op_type not in ("Conv", "Gemm", "MatMul"):
             continue
         out, left, right = (_shape(value) for value in (node.outputs[0], node.inputs[0], node.inputs[1]))

@@ -72,6 +72,11 @@ class Parity:
             return self.mcc_loss_upper <= MAX_MCC_LOSS
         return self.largest_difference <= self.tolerance
 
+    @property
+    def shortfall(self) -> float:
+        """How much of label agreement and MCC is lacking; 0 where both are as they must be."""
+        return max(0.0, MIN_AGREEMENT - self.label_agreement) + max(0.0, self.mcc_loss_upper - MAX_MCC_LOSS)
+
     def check(self) -> None:
         """Raise ParityError, with the numbers, unless :attr:`holds`."""
         if self.holds:

@@ -47,7 +47,7 @@ class Proof:
                 self._parity(engine.name, engine_probabilities(engine, self.samples.frames), "int8")
                 for engine in self.open(model, "int8")
             ),
-            key=lambda parity: (not parity.holds, parity.mcc_loss_upper),
+            key=lambda parity: (parity.shortfall, parity.mcc_loss_upper),
         )
 
     def compared(self, model: bytes, precision: str) -> Iterator[Compared]:

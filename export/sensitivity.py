@@ -78,11 +78,7 @@ def choose_int8(
             else:
                 refused = middle
     report("int8", most_tries, most_tries)
-    return (
-        choice
-        if choice.accepted
-        else min(tried.values(), key=lambda one: (one.parity.mcc_loss_upper, -one.parity.label_agreement))
-    )
+    return choice if choice.accepted else min(tried.values(), key=lambda one: one.parity.shortfall)
 
 
 def rank_layers(

@@ -108,6 +108,7 @@ def _arm(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "test_interval": scores["test"]["intervals"]["mcc"],
         "images": metrics["images_trained"],
         "potentiated": sum(counts["potentiated"] for counts in changed) / rounds if rounds else 0.0,
+        "notes": list(metrics["notes"]),
         "attenuated": sum(counts["attenuated"] for counts in changed) / rounds if rounds else 0.0,
     }
 

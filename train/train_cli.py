@@ -151,6 +151,8 @@ def train_command(
                 if json is not None:
                     write_atomic(json, (out / ABLATION_FILE).read_text(encoding="utf-8"))
                 console = Console()
+                for line in ablation_notes(result):
+                    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
                 console.print(_ablation_table(result))
                 for name in ARMS:
                     console.print(f"report: {out / name / REPORT_FILE}", markup=False, highlight=False, soft_wrap=True)
@@ -220,6 +222,15 @@ def result_table(metrics: dict[str, Any]) -> Any:
         table.add_row("probed, a whole frame", text)
     table.add_row("images through a network", f"{metrics['images_trained']:,} in {metrics['seconds']:.0f} s")
     return table
+
+
+def ablation_notes(result: dict[str, Any]) -> list[str]:
+    """The notes of each arm, and where the astrocytes never acted, that nothing was compared."""
+    arms = result["arms"]
+    lines = [f"{name}: {note}" for name, arm in arms.items() for note in arm["notes"]]
+    if not arms["with"]["potentiated"] and not arms["with"]["attenuated"]:
+        lines.append("with: no filter passed the threshold, so the three runs are the same; train longer")
+    return lines
 
 
 def _ablation_table(result: dict[str, Any]) -> Any:

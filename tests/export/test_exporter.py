@@ -22,7 +22,7 @@ from gensoup.export import exporter, precisions
 from gensoup.export.exporter import export_run
 from gensoup.export.graph import ExplainedGraph
 from gensoup.export.int8 import Calibrated
-from gensoup.export.layers import built
+from gensoup.export.layers import built, layers
 from gensoup.export.parity import ParityError
 from gensoup.export.proof import SIMULATED
 from gensoup.export.saliency import SaliencyRange
@@ -200,6 +200,9 @@ def test_every_precision_is_built_proven_and_stated(tiny_run: Any, tmp_path: Pat
         assert np.abs(got - bundle.golden.probabilities).max() <= bundle.manifest.tolerance(name)
     assert sum(stated["int8"]["built"].values()) == sum(stated["fp32"]["built"].values())
     assert len(stated["int8"]["kept_in_fp32"]) + stated["int8"]["built"]["int8"] <= stated["fp32"]["built"]["fp32"]
+    _, model = TrainedModel.load(tiny_run.folder)
+    modules = dict(model.named_modules())
+    assert all(layer.name in modules for layer in layers(bundle.models["int8"]) if layer.kind == "Conv")
     assert stated["int8"]["calibration"]["frames"] == len(read_roles(tiny_run.folder / ROLES_FILE)["train"])
     assert [one["engine"] for one in stated["fp16"]["engines"]] == [SIMULATED]
     report = json.loads((tmp_path / "parity.json").read_text(encoding="utf-8"))

@@ -138,6 +138,8 @@ def test_int8_is_judged_by_labels_and_the_bound_of_its_loss() -> None:
     for worse in ({"label_agreement": 0.989}, {"mcc_loss_upper": 0.0101}):
         with pytest.raises(ParityError, match=r"needed: 99%.*allowed: 0\.01"):
             replace(one, **worse).check()  # type: ignore[arg-type]
+    assert replace(one, mcc_loss_upper=-1.0).shortfall == 0
+    assert replace(one, label_agreement=0.9, mcc_loss_upper=0.05).shortfall == pytest.approx(0.13)
 
 
 def test_reference_is_one_row_a_frame_and_leaves_the_network_in_eval_mode(model: nn.Module, frames: np.ndarray) -> None:

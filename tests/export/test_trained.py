@@ -21,8 +21,9 @@ TRAINED = TrainedModel(
     10,
     20,
     "données",
-    {"mcc": 0.5},
-    {"seed": 3},
+    thresholds=(0.5, 0.25),
+    metrics={"mcc": 0.5},
+    provenance={"seed": 3},
 )
 
 

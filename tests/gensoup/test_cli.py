@@ -257,7 +257,7 @@ def test_datasets_that_cannot_be_used_are_one_line_and_leave_nothing(
 
 
 def test_limits_that_nothing_can_meet(gensoup: Run, shapes: Path, tmp_path: Path) -> None:
-    code, _, err = gensoup("train", shapes, "--out", tmp_path / "run", *QUICK, "--max-macs", "0.001")
+    code, _, err = gensoup("train", shapes, "--out", tmp_path / "run", *QUICK, "--max-macs", "0.1")
     assert code == ERROR
     assert "no architecture meets the limits" in complaint(err) and "shufflenet_v2_x0_5" in complaint(err)
     slow = LatencyEstimate(90.0, 95.0, 99.0, 100, 3)
@@ -288,7 +288,7 @@ def test_train_export_eval_run_on_odd_images_and_awkward_names(
 
     code, out, err = gensoup("export", run, "--out", bundle)
     assert code == 0, err
-    assert "labels agree on 100.0%" in out and "my bundle [é].gensoup" in out
+    assert "onnxruntime-cpu" in out and "100.0%" in out and "my bundle [é].gensoup" in out
 
     roles = ["--roles", run / "roles.csv"]
     code, out, err = gensoup("eval", bundle, tiny_run.data, *roles, "--json", tmp_path / "eval.json")

@@ -175,12 +175,14 @@ def test_a_source_without_frames_is_an_error(tiny_bundle: Path) -> None:
 
 
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 from gensoup.runtime import Classifier
 from gensoup.runtime.serve import serve
 from gensoup.runtime.sources import open_source
 bundle, out = map(Path, sys.argv[1:])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 print(serve(Classifier.load(bundle), open_source("synthetic:480p"), json_out=out))
 """
 

@@ -17,6 +17,7 @@ from gensoup.train.ablation import ABLATION_FILE, ARMS, ablate, check_alphabets,
 from gensoup.train.constraint import GIVEN_FILE, PROFILE_FILE
 from gensoup.train.report import REPORT_FILE
 from gensoup.train.settings import Settings
+from gensoup.train.train_cli import ablation_notes
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -63,6 +64,14 @@ def test_three_runs_and_their_differences(
     assert ablate(settings, out, resume=True, progress=silent) == result and len(probed) == 1
     with pytest.raises(UsageError, match="--resume"):
         ablate(settings, out, progress=silent)
+
+
+def test_astrocytes_that_never_acted_are_said() -> None:
+    acted = {"potentiated": 0.0, "attenuated": 0.1, "notes": ["test: no better than guessing"]}
+    idle = {"potentiated": 0.0, "attenuated": 0.0, "notes": []}
+    assert ablation_notes({"arms": {"with": acted, "without": idle}}) == ["with: test: no better than guessing"]
+    (line,) = ablation_notes({"arms": {"with": idle, "without": idle}})
+    assert "no filter passed the threshold" in line
 
 
 def test_differences_are_against_each_control() -> None:
