@@ -91,8 +91,19 @@ def to_onnx(model: nn.Module, temperature: float, size: int, shown: SaliencyRang
     assert program is not None
     proto = program.model_proto
     _strip_traces(proto)
+    _rename_weights(proto, "activation.network.", "model.")
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString())
+
+
+def _rename_weights(proto: onnx.ModelProto, before: str, after: str) -> None:
+    """Give weights the names they have without saliency: other tools know layers by them."""
+    names = [initializer.name for initializer in proto.graph.initializer if initializer.name.startswith(before)]
+    renamed = {name: after + name.removeprefix(before) for name in names}
+    for value in (*proto.graph.initializer, *proto.graph.value_info):
+        value.name = renamed.get(value.name, value.name)
+    for node in proto.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
 
 
 def _strip_traces(proto: onnx.ModelProto) -> None:

@@ -90,8 +90,8 @@ class ClassActivation(nn.Module):
             if getattr(step.layer, "inplace", False):  # it would overwrite the input its slope is taken from
                 network.set_submodule(str(step.node.target), type(step.layer)())
         self.network = network
-        # From the logits back to the features.
-        self.steps = nn.ModuleList(step.layer for step in steps)
+        # From the logits back to the features; a tuple, so that their weights are known by the network's names alone.
+        self.steps = tuple(step.layer for step in steps)
 
     def forward(self, planes: Tensor, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``index`` int64 [N]: the classes asked about; None: those with the largest logits."""
