@@ -134,7 +134,8 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
         raise WeightsError(f"{path}: not a readable weights file ({_line(error)})") from error
     except Exception as error:  # UnpicklingError and what a hostile pickle provokes
-        raise WeightsError(f"{path}: refused, more than plain tensors in it ({_line(error)})") from error
+        # Not in PyTorch's words, which advise to unpickle it all the same.
+        raise WeightsError(f"{path}: refused, more than plain tensors in it; give {path.stem}.safetensors") from error
 
 
 def _fitting(state: dict[str, Tensor], name: str, classes: int, source: str) -> dict[str, Tensor]:
