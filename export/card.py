@@ -206,8 +206,11 @@ def _metrics(manifest: Manifest, run: Mapping[str, Any]) -> str:
 
 def _calibration(manifest: Manifest, run: Mapping[str, Any]) -> str:
     lines = []
+    role = run.get("calibrated_on", "search")
+    trained_on = role == "search" and run.get("settings", {}).get("refit_epochs")
+    seen = ", before the last training on it" if trained_on else ""
     if "temperature" in run:
-        lines.append(f"A temperature of {run['temperature']:.3f}, fitted on the search's images, is part of the graph.")
+        lines.append(f"A temperature of {run['temperature']:.3f}, fitted on `{role}`{seen}, is part of the graph.")
     if "calibration_error" in manifest.metrics:
         lines.append(
             f"On the test a stated probability is off by {manifest.metrics['calibration_error']:.3f} on average "
@@ -215,10 +218,9 @@ def _calibration(manifest: Manifest, run: Mapping[str, Any]) -> str:
         )
     if not manifest.thresholds:
         return " ".join([*lines, "No thresholds were chosen: every answer counts as certain."])
-    refit = ", before the last training on them" if run.get("settings", {}).get("refit_epochs") else ""
     lines.append(
-        "Below its class's threshold an answer should count as uncertain. Thresholds were chosen on the search's "
-        f"images{refit}: the highest F1 that leaves a recall of .85 where the network has it."
+        f"Below its class's threshold an answer should count as uncertain. Thresholds were chosen on `{role}`{seen}: "
+        "the highest F1 that leaves a recall of .85 where the network has it."
     )
     table = _table(["class", "threshold"], [[label, f"{value:.3f}"] for label, value in manifest.thresholds.items()])
     text = " ".join(lines) + "\n\n" + table

@@ -24,8 +24,8 @@ METRICS_FILE = "metrics.json"
 class TrainedModel:
     """The description of a trained network; its weights stand beside it in the same file.
 
-    temperature: divides the logits, fitted on ``search``. data: the dataset folder it was trained on. thresholds: of
-    each label's probability, in their order, chosen on ``search``; empty in runs of before there were any.
+    temperature: divides the logits; thresholds: of each label's probability, in their order, empty in runs of before
+    there were any. Both come from images that no training saw. data: the dataset folder it was trained on.
     """
 
     architecture: str

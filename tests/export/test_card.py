@@ -88,6 +88,10 @@ def test_what_the_run_knows_stands_in_the_card(manifest: Manifest, run: dict[str
     certainty = section(card, "Calibration and certainty")
     for words in ("1.250", "| polyp | 0.610 |", "87.5%", "90.0% are right", "before the last training"):
         assert words in certainty
+    apart = section(
+        model_card(manifest, "My data", ROLES, {**run, "calibrated_on": "soup"}), "Calibration and certainty"
+    )
+    assert "fitted on `soup`, is" in apart and "chosen on `soup`:" in apart and "before the last" not in apart
     assert "p99 6.10 ms" in section(card, "Speed")
     assert "Some CPU" in section(card, "Speed")
     assert "has 1 images" in section(card, "Limits")
