@@ -44,7 +44,7 @@ def _layer(node: ir.Node) -> WeightedLayer:
     assert weight is not None
     quantised = [value is not None and _made_by(value, "DequantizeLinear") for value in node.inputs[:2]]
     precision = "int8" if all(quantised) else _NAMES.get(weight.dtype or ir.DataType.UNDEFINED, "other")
-    known = (weight.name or "").removeprefix("model.").removeprefix("activation.network.").removesuffix("_quantized")
+    known = (weight.name or "").removeprefix("model.").removesuffix("_quantized")
     name = known.removesuffix(".weight") if known.endswith(".weight") else node.name or ""
     return WeightedLayer(node.name or "", name, node.op_type, precision)
 
