@@ -18,17 +18,6 @@ if TYPE_CHECKING:
     from gensoup.runtime.classifier import Classifier
 
 _LARGEST_SHOWN = 12
-_TITLES = {
-    "accuracy": "Accuracy",
-    "mcc": "Matthews' correlation",
-    "macro_precision": "Precision (macro)",
-    "macro_recall": "Recall (macro)",
-    "macro_specificity": "Specificity (macro)",
-    "macro_f1": "F1 (mean of classes)",
-    "f1_of_macros": "F1 (of macro precision, recall)",
-    "calibration_error": "Calibration error",
-    "negative_log_likelihood": "Negative log-likelihood",
-}
 
 
 def eval_command(
@@ -75,12 +64,12 @@ def _show(console: Console, classifier: Classifier, folder: LabelledFolder, eval
     from rich.table import Table
 
     from gensoup.bench.evaluate import remarks
-    from gensoup.bench.statistics import percentile
+    from gensoup.bench.metrics import TITLES
 
     scores, labels = evaluation.scores, [escape(label) for label in classifier.labels]
     drawn = "groups" if folder.groups is not None else "images"
     metrics = Table("Metric", "Value", f"95% interval (over {drawn})", title=f"{scores.n} images")
-    for name, title in _TITLES.items():
+    for name, title in TITLES.items():
         low, high = scores.intervals.get(name, (None, None))
         interval = "—" if low is None else f"{low:.4f} … {high:.4f}"
         metrics.add_row(title, f"{getattr(scores, name):.4f}", interval)
@@ -100,8 +89,8 @@ def _show(console: Console, classifier: Classifier, folder: LabelledFolder, eval
         console.print(confusion)
 
     _show_certain(console, labels, evaluation)
-    p50, p95, p99 = (percentile(evaluation.latency_ms, q) for q in (50, 95, 99))
-    speed = f"{evaluation.frames_per_second:.1f} frames/s, p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} ms"
+    shown = ", ".join(f"{name} {value:.1f}" for name, value in evaluation.latency_percentiles.items())
+    speed = f"{evaluation.frames_per_second:.1f} frames/s, {shown} ms"
     console.print(
         f"{escape(classifier.engine.name)}, {classifier.precision}: {speed}, beside reading files; "
         "`gensoup bench` measures real time.",

@@ -53,6 +53,11 @@ class Evaluation:
         """Images over the time that the classifier took for them."""
         return float(len(self.latency_ms) / (self.latency_ms.sum() / 1e3))
 
+    @property
+    def latency_percentiles(self) -> dict[str, float]:
+        """Milliseconds, as p50, p95, p99."""
+        return {name: percentile(self.latency_ms, q) for name, q in _POINTS.items()}
+
 
 @dataclass(frozen=True, eq=False)
 class Certain:
@@ -146,7 +151,7 @@ def evaluation_to_dict(
         "absent_classes": list(evaluation.absent),
         "notes": remarks(folder, evaluation),
         "frames_per_second": evaluation.frames_per_second,
-        "latency_ms": {name: percentile(evaluation.latency_ms, q) for name, q in _POINTS.items()},
+        "latency_ms": evaluation.latency_percentiles,
         "certain": None if certain is None else _certain_to_dict(classifier, certain),
     }
 

@@ -31,6 +31,19 @@ CALIBRATION_BINS = 15
 LEAST_PROBABILITY = float(np.finfo(np.float32).eps)
 _CELLS_AT_ONCE = 10_000_000
 
+# What people call the metrics.
+TITLES = {
+    "accuracy": "Accuracy",
+    "mcc": "Matthews' correlation",
+    "macro_precision": "Precision (macro)",
+    "macro_recall": "Recall (macro)",
+    "macro_specificity": "Specificity (macro)",
+    "macro_f1": "F1 (mean of classes)",
+    "f1_of_macros": "F1 (of macro precision, recall)",
+    "calibration_error": "Calibration error",
+    "negative_log_likelihood": "Negative log-likelihood",
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Scores:

@@ -36,7 +36,7 @@ from gensoup.export.graph import standardise, to_onnx, to_planes
 from gensoup.export.parity import reference_probabilities
 from gensoup.export.precisions import PRECISIONS, build_graph, parse_precisions
 from gensoup.export.proof import Proof, parse_engines
-from gensoup.export.samples import MAX_CALIBRATION_FRAMES, MAX_PARITY_FRAMES, Samples
+from gensoup.export.samples import MAX_CALIBRATION_FRAMES, MAX_PARITY_FRAMES, Samples, evenly
 from gensoup.runtime.console import StageProgress, stage_bars
 from gensoup.runtime.errors import GenSoupError
 from gensoup.runtime.files import write_atomic
@@ -94,7 +94,7 @@ def measure(
     }
     graph = to_onnx(model, temperature, options.size)
     proof = Proof(expected, samples, folder.labels, parse_engines(options.engines and options.engines.split(",")))
-    calibration = images[roles["train"]][:: -(-len(roles["train"]) // MAX_CALIBRATION_FRAMES)]
+    calibration = images[roles["train"]][evenly(len(roles["train"]), MAX_CALIBRATION_FRAMES)]
     for precision in precisions:
         built = build_graph(precision, graph, calibration, proof, progress)
         times = {engine.name: _milliseconds(engine, samples.frames) for engine in proof.open(built.model, precision)}
@@ -157,7 +157,7 @@ def _train(
 def _samples(split: Split, images: NDArray[np.uint8], roles: dict[str, NDArray[np.int64]]) -> Samples:
     role_of = {int(row): role for role in ("search", "soup") for row in roles[role]}
     rows = sorted(role_of)
-    rows = rows[:: -(-len(rows) // MAX_PARITY_FRAMES)]
+    rows = rows[evenly(len(rows), MAX_PARITY_FRAMES)]
     return Samples(
         tuple(split.folder.files[row] for row in rows),
         images[rows],

@@ -14,21 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gensoup.bench.dataset import GROUPS_FILE
+from gensoup.bench.metrics import TITLES
 from gensoup.bench.roles import ROLES_FILE, read_roles
 from gensoup.export.trained import METRICS_FILE
 from gensoup.runtime.bundle import Manifest
 
-_TITLES = {
-    "accuracy": "Accuracy",
-    "mcc": "Matthews' correlation",
-    "macro_precision": "Precision (macro)",
-    "macro_recall": "Recall (macro)",
-    "macro_specificity": "Specificity (macro)",
-    "macro_f1": "F1 (mean of classes)",
-    "calibration_error": "Calibration error",
-    "negative_log_likelihood": "Negative log-likelihood",
-}
 _EMPHASIS = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word stands for itself
+_UNUSUAL = ("f1_of_macros",)  # a second F1 would be taken for the usual one
 _RATIOS = ("precision", "recall", "specificity", "f1")
 # Torchvision's own trainings and conversions; what it distributes under other terms (SWAG) is not among them.
 _TORCHVISION_BSD = (
@@ -183,8 +175,8 @@ def _metrics(manifest: Manifest, run: Mapping[str, Any]) -> str:
     intervals = metrics.get("intervals", {})
     rows = [
         [title, f"{metrics[name]:.4f}", _interval(intervals.get(name))]
-        for name, title in _TITLES.items()
-        if name in metrics
+        for name, title in TITLES.items()
+        if name in metrics and name not in _UNUSUAL
     ]
     text = (
         f"On the sealed test, {metrics['n']} images that neither training nor search nor fusion saw, opened once. "

@@ -91,8 +91,8 @@ def export_command(
     kit: dict[str, object] = {"--architectures": architectures, "--size": size}
     if inspect is not None:
         named = {**bundle, **kit, "--probe-kit": probe_kit}
-        if foreign := [name for name, value in named.items() if value is not None]:
-            raise UsageError(f"--inspect: shows a bundle and takes no {foreign[0].removeprefix('a ')}; leave it out")
+        if foreign := _first_given(named):
+            raise UsageError(f"--inspect: shows a bundle and takes no {foreign.removeprefix('a ')}; leave it out")
         show_bundle(inspect, json, require_signature)
         return
     files, job = split_targets(target, sm, engines_dir)
@@ -105,15 +105,16 @@ def export_command(
     if require_signature is not None:
         raise UsageError("--require-signature: needs a bundle, with --inspect or --target; a new one takes --sign KEY")
     _check_options(probe_kit, bundle={**bundle, "--json": json}, kit=kit)
+    asked = (precision or "fp32").split(",")
     try:
         if probe_kit is not None:
-            _probe_kit(probe_kit, architectures, size, precision or "fp32")
+            _probe_kit(probe_kit, architectures, size, asked)
         elif run is not None and out is not None:
             from gensoup.runtime.engines.tensorrt_library import load_tensorrt
 
             for library in () if job is None else job.libraries:
                 load_tensorrt(library)  # before the work begins: it may not be installed
-            _bundle(run, out, data, precision or "fp32", files, engines, parity_report, json, _signing_key(sign))
+            _bundle(run, out, data, asked, files, engines, parity_report, json, _signing_key(sign))
             if job is not None:
                 build_engines(out, job)
     except ModuleNotFoundError as error:
@@ -121,13 +122,17 @@ def export_command(
         raise MissingDependencyError(package, "cpu" if package == "onnxruntime" else "train") from error
 
 
+def _first_given(options: dict[str, object]) -> str | None:
+    return next((name for name, value in options.items() if value is not None), None)
+
+
 def _check_from_bundle(bundle: Path, options: dict[str, object], files: list[str], job: EngineJob | None) -> None:
     """Raise UsageError for what cannot be made from a bundle."""
     from gensoup.runtime.errors import UsageError
 
     allowed = ("a run folder", "--target", "--sm", "--engines-dir")
-    if foreign := [name for name, value in options.items() if value is not None and name not in allowed]:
-        raise UsageError(f"{foreign[0]}: needs a run folder, and {bundle} is a file; leave it out")
+    if foreign := _first_given({name: value for name, value in options.items() if name not in allowed}):
+        raise UsageError(f"{foreign}: needs a run folder, and {bundle} is a file; leave it out")
     if files or job is None:
         raise UsageError(
             f"{bundle} is a file: from a bundle --target tensorrt or tensorrt-rtx builds engines, all else needs a run"
@@ -139,15 +144,15 @@ def _check_options(probe_kit: Path | None, bundle: dict[str, object], kit: dict[
     from gensoup.runtime.errors import UsageError
 
     if probe_kit is not None:
-        if foreign := [name for name, value in bundle.items() if value is not None]:
+        if foreign := _first_given(bundle):
             raise UsageError(
-                f"--probe-kit: writes untrained graphs and takes no {foreign[0].removeprefix('a ')}; leave it out"
+                f"--probe-kit: writes untrained graphs and takes no {foreign.removeprefix('a ')}; leave it out"
             )
         if kit["--size"] is None:
             raise UsageError("--probe-kit: needs --size, the deploy sizes to measure, such as 96,128,224")
         return
-    if foreign := [name for name, value in kit.items() if value is not None]:
-        raise UsageError(f"{foreign[0]}: belongs to --probe-kit; a run's network and size are settled")
+    if foreign := _first_given(kit):
+        raise UsageError(f"{foreign}: belongs to --probe-kit; a run's network and size are settled")
     for name in ("a run folder", "--out"):
         if bundle[name] is None:
             raise UsageError(f"gensoup export needs {name}: gensoup export RUN --out NAME.gensoup")
@@ -164,7 +169,7 @@ def _bundle(
     run: Path,
     out: Path,
     data: Path | None,
-    precision: str,
+    precisions: Sequence[str],
     targets: Sequence[str],
     engines: str | None,
     parity_report: Path | None,
@@ -183,7 +188,7 @@ def _bundle(
             out,
             data,
             progress,
-            precisions=precision.split(","),
+            precisions=precisions,
             targets=targets,
             engines=None if engines is None else engines.split(","),
             parity_json=json,
@@ -204,7 +209,7 @@ def _bundle(
     )
 
 
-def _probe_kit(path: Path, architectures: str | None, size: str | None, precision: str) -> None:
+def _probe_kit(path: Path, architectures: str | None, size: str | None, precisions: Sequence[str]) -> None:
     from rich.console import Console
 
     from gensoup.export.architectures import ARCHITECTURES
@@ -219,7 +224,7 @@ def _probe_kit(path: Path, architectures: str | None, size: str | None, precisio
         raise UsageError(f"--size {size}: must be whole numbers of pixels, such as 96,128,224") from error
     names = ARCHITECTURES if architectures is None else [name.strip() for name in architectures.split(",")]
     with stage_bars() as progress:
-        kit = write_probe_kit(path, names, sizes, parse_precisions(precision.split(","), always=""), progress)
+        kit = write_probe_kit(path, names, sizes, parse_precisions(precisions, always=""), progress)
     total = sum((path / graph.file).stat().st_size for graph in kit.graphs)
     Console().print(
         f"{path}: {len(kit.graphs)} graphs, {total / 1e6:.1f} MB; untrained, to measure a device with",

@@ -29,6 +29,7 @@ from gensoup.export.samples import (
     MAX_CALIBRATION_FRAMES,
     MAX_PARITY_FRAMES,
     PARITY_ROLES,
+    evenly,
     read_samples,
 )
 from gensoup.export.targets import parse_targets, staged
@@ -36,6 +37,7 @@ from gensoup.export.trained import TrainedModel
 from gensoup.runtime.bundle import MODEL_FILES, SUFFIX, Golden, Manifest, write_bundle
 from gensoup.runtime.classifier import Classifier
 from gensoup.runtime.console import StageProgress
+from gensoup.runtime.engines import Engine
 from gensoup.runtime.engines.catalogue import REFERENCE
 from gensoup.runtime.errors import UsageError
 from gensoup.runtime.files import write_atomic
@@ -93,7 +95,7 @@ def export_run(
     shown, saliency = describe(model, training_frames)
     graph = to_onnx(model, trained.temperature, trained.preprocess.size, shown)
     report("graph", 1, 1)
-    explained = samples.frames[:: -(-len(samples) // MAX_SALIENCY_FRAMES)]
+    explained = samples.frames[evenly(len(samples), MAX_SALIENCY_FRAMES)]
     maps = reference_maps(model, trained.temperature, shown, explained) if shown is not None else ()
     proof = Proof(expected, samples, trained.labels, proven_on)
 
@@ -125,7 +127,7 @@ def export_run(
         architecture=trained.architecture,
         macs=trained.macs,
         parameters=trained.parameters,
-        precisions={name: _stated(built, outcome, golden, proof) for name, built in graphs.items()},
+        precisions={name: _stated(built, outcome, golden, quantised) for name, built in graphs.items()},
         thresholds=dict(zip(trained.labels, trained.thresholds, strict=False)),
         metrics=trained.metrics,
         provenance={**trained.provenance, "versions": versions()},
@@ -155,17 +157,17 @@ def versions() -> dict[str, str]:
     }
 
 
-def _stated(built: BuiltGraph, outcome: ParityReport, golden: Golden, proof: Proof) -> Mapping[str, Any]:
+def _stated(built: BuiltGraph, outcome: ParityReport, golden: Golden, quantised: Sequence[Engine]) -> Mapping[str, Any]:
     """What the manifest says of a precision: what was asked, built and reached, by the reference engine and the others.
 
     The tolerance is that of the golden frames on any engine. int8's depends on the network, for what int8 does to one
-    frame has no bound of its own: it is what was seen on validation and golden frames, on the engines here.
+    frame has no bound of its own: it is what was seen on validation and golden frames, on the engines here, of which
+    ``quantised`` have the int8 graph loaded.
     """
     parities = [one.parity for one in outcome.compared if one.parity.precision == built.precision]
     tolerance = parities[0].tolerance
     if tolerance is None:
-        engines = proof.open(built.model, built.precision)
-        apart = largest_difference(engines, golden.frames, golden.probabilities)
+        apart = largest_difference(quantised, golden.frames, golden.probabilities)
         seen = max(2 * apart, *(parity.largest_difference for parity in parities))
         tolerance = min(max(seen, LEAST_INT8_TOLERANCE), MAX_INT8_TOLERANCE)
         if not apart <= tolerance:

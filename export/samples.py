@@ -23,6 +23,11 @@ MAX_PARITY_FRAMES = 512
 MAX_CALIBRATION_FRAMES = 128
 
 
+def evenly(count: int, most: int) -> slice:
+    """At most ``most`` of ``count`` things, spread over all of them."""
+    return slice(None, None, max(1, -(-count // most)))
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """Images of a run, preprocessed.
@@ -55,7 +60,7 @@ def read_samples(
     known = read_roles(run / ROLES_FILE)
     role_of = {file: role for role in roles for file in known.get(role, ())}
     files = sorted(role_of)
-    files = files[:: max(1, -(-len(files) // most))]
+    files = files[evenly(len(files), most)]
     if not files or not all((data / file).is_file() for file in files):
         raise DataError(
             f"{data}: the run's {', '.join(roles)} images are not there; name the dataset folder with --data"

@@ -123,12 +123,9 @@ def refit_and_calibrate(trainer: Trainer, ancestor: Record, model: nn.Module) ->
     apart = trainer.settings.roles == "four"
     model = model.to(trainer.device)
     logits = {"search": predict("search")}
-    if not apart:
-        logits["soup"] = logits["search"]
     if refitted:
         model = refit(trainer, ancestor, model)
-    if "soup" not in logits:
-        logits["soup"] = predict("soup")
+    logits["soup"] = predict("soup") if apart else logits["search"]
     role = "soup" if refitted and apart else "search"
     temperature = fit_temperature(logits[role], trainer.data.at(role, size).targets)
     return Calibrated(model.cpu().eval(), temperature, role, logits)
@@ -144,8 +141,9 @@ def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> nn.Module:
     2018). Committed to the ledger like an individual.
     """
     place = ("refit", ancestor.place[1] * 10_000 + ancestor.place[2], 0)
-    first = _root(trainer, ancestor).genes
-    genes = {name: first.get(name, gene) if name == "learning_rate" else gene for name, gene in ancestor.genes.items()}
+    genes = dict(ancestor.genes)
+    if "learning_rate" in genes:  # where it is searched
+        genes["learning_rate"] = _root(trainer, ancestor).genes["learning_rate"]
     recipe = trainer.alphabet.decode(genes)
     candidate = trainer.admission.candidate(recipe.architecture)
     record = trainer.ledger.get(place)

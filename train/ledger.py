@@ -42,8 +42,7 @@ class Record:
 
     parents: names of those it descends from, none in generation 0. inherited: whose weights it started from.
     size: image size it trained at; it is always scored at the deploy size. mcc: raw, on ``search``. reason: why it
-    failed, None when it is complete. images: passes through a network that it cost,
-    scoring and statistics too.
+    failed, None when it is complete. images: passes through a network that it cost, scoring and statistics too.
     """
 
     place: Place

@@ -99,6 +99,12 @@ def check_precision(asked: str, layers: Sequence[Layer], engine: str) -> None:
         raise EngineError(f"{engine} was asked for {asked} and built otherwise: convolutions and products are {told}")
 
 
+def check_ports(inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Raise EngineError for a graph that does not take ``frame`` alone or gives no ``probabilities``."""
+    if list(inputs) != ["frame"] or PROBABILITIES not in outputs:
+        raise EngineError(f"the model has inputs {inputs} and outputs {outputs}, not 'frame' and 'probabilities'")
+
+
 def no_saliency(name: str) -> EngineError:
     """The error of :meth:`Engine.explain` for a graph without a saliency output."""
     return EngineError(f"{name}: the graph has no saliency output")

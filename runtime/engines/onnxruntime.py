@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gensoup.runtime.device import usable_cores
-from gensoup.runtime.engines import PROBABILITIES, SALIENCY, Layer, first_line, no_saliency
+from gensoup.runtime.engines import PROBABILITIES, SALIENCY, Layer, check_ports, first_line, no_saliency
 from gensoup.runtime.engines.graph_outputs import keep_outputs, output_names
 from gensoup.runtime.errors import EngineError, MissingDependencyError
 
@@ -54,8 +54,7 @@ class OnnxRuntimeEngine:
         self._explaining: Any = None
         inputs = [entry.name for entry in self._session.get_inputs()]
         names = [entry.name for entry in self._session.get_outputs()]
-        if inputs != ["frame"] or PROBABILITIES not in names:
-            raise EngineError(f"the model has inputs {inputs} and outputs {names}, not 'frame' and 'probabilities'")
+        check_ports(inputs, names)
 
     def infer(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See :class:`gensoup.runtime.engines.Engine`."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gensoup.runtime.device import usable_cores
-from gensoup.runtime.engines import PROBABILITIES, SALIENCY, Layer, first_line, no_saliency
+from gensoup.runtime.engines import PROBABILITIES, SALIENCY, Layer, check_ports, first_line, no_saliency
 from gensoup.runtime.engines.graph_outputs import keep_outputs
 from gensoup.runtime.errors import EngineError, MissingDependencyError
 
@@ -40,8 +40,7 @@ class OpenVinoEngine:
         network = self._read(model)
         inputs = [name for port in network.inputs for name in sorted(port.names)]
         outputs = [name for port in network.outputs for name in sorted(port.names)]
-        if inputs != ["frame"] or PROBABILITIES not in outputs:
-            raise EngineError(f"the model has inputs {inputs} and outputs {outputs}, not 'frame' and 'probabilities'")
+        check_ports(inputs, outputs)
         self._has_saliency = SALIENCY in outputs
         self._shape = tuple(network.inputs[0].get_shape())
         plain = self._read(keep_outputs(model, [PROBABILITIES])) if self._has_saliency else network
