@@ -15,7 +15,7 @@ demo: $(READY)
 	$(BIN)/gensoup demo $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--weights-dir "$(WEIGHTS)") $(if $(OUT),--out "$(OUT)")
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check .

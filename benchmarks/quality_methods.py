@@ -11,8 +11,9 @@ from quality_lessons import Trial, retrain
 from quality_trainer import BudgetedTrainer, Shares
 from quality_workbench import Found, Workbench
 
-from gensoup.train.finish import fuse, refit_and_calibrate
+from gensoup.train.finish import fuse
 from gensoup.train.ledger import Ledger
+from gensoup.train.refit import refit_and_calibrate
 from gensoup.train.scoring import Fitness
 from gensoup.train.search import evolve
 

@@ -76,7 +76,8 @@ class BudgetedTrainer(Trainer):
     def plan_refit(self, architecture: str, wanted: bool) -> None:
         """Let the refit take all that statistics and calibration leave, where one is wanted."""
         left = self._meter.left - self.statistics_cost(architecture, "refit") - self._pool.count("search")
-        left -= 0 if self._pool.one_validation_part else self._pool.count("soup")
+        if not self._pool.one_validation_part:
+            left -= self.statistics_cost(architecture, "all") + self._pool.count("soup")
         epochs = epochs_of(left, self._pool.count("refit")) if wanted else 0.0
         self.settings = replace(self.settings, refit_epochs=epochs)
 

@@ -47,7 +47,7 @@ PLAIN_RECIPE: dict[str, Any] = {
 METHODS: dict[str, dict[str, Any]] = {
     OURS: {
         "kind": "genetic",
-        "revision": 3,
+        "revision": 4,
         "preset": "gen-soup",
         # A race of the three networks alone: in trainings of some 200 images, as a second generation leaves them, the
         # race itself is lost to chance.

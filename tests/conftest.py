@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 LABELS = ("blue", "green", "red")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: one that began last would leave the other process without work."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What engines were chosen or built by the user of this machine is neither read nor changed."""
@@ -242,6 +248,7 @@ def make_settings() -> Callable[..., Settings]:
             "population_min": 2,
             "branches": 1,
             "branch_epochs": 1.0,
+            "refit_epochs": 4.0,
             "batch_size": 16,
         }
         return Settings(**{"data": str(data), **values, **changes})

@@ -19,9 +19,10 @@ from gensoup.bench.probe import LatencyEstimate
 from gensoup.bench.thresholds import certain, choose_thresholds
 from gensoup.export.trained import TrainedModel
 from gensoup.runtime.files import write_atomic
-from gensoup.train.finish import Finished, refit_and_calibrate
+from gensoup.train.finish import Finished
 from gensoup.train.individual import Trainer
 from gensoup.train.ledger import Record
+from gensoup.train.refit import refit_and_calibrate
 from gensoup.train.scoring import predict_logits, probabilities
 from gensoup.train.split import Split
 from gensoup.train.summary import enrich

@@ -29,8 +29,8 @@ AVERAGE_SUFFIX = "-average"
 
 @dataclass(frozen=True)
 class RoleData:
-    """What the search may see: ``load`` gives the images of a role (``train``, ``search``, ``soup``, or ``refit``, the
-    first two together) at an image size; each is asked for once and kept."""
+    """What the search may see: ``load`` gives the images of a role (``train``, ``search``, ``soup``, ``refit``, the
+    first two together, or ``all`` three) at an image size; each is asked for once and kept."""
 
     load: Callable[[str, int], Examples]
     classes: int

@@ -43,13 +43,20 @@ def predict_logits(model: nn.Module, images: Frames, device: torch.device) -> ND
 
 
 def fit_temperature(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
-    """The temperature that maximises the likelihood of [N, K] logits (Guo et al. 2017)."""
+    """The temperature that maximises the likelihood of [N, K] logits (Guo et al. 2017), with Platt's targets (1999).
+
+    Every label counts as right with probability (N + 1) / (N + 2), else as any other: N images that are all classified
+    rightly would otherwise ask for certainty.
+    """
     if not np.isfinite(logits).all():
         return 1.0
-    rows = np.arange(len(targets))
+    count, classes = logits.shape
+    right = (count + 1) / (count + 2)
+    expected = np.full((count, classes), (1 - right) / max(1, classes - 1))
+    expected[np.arange(count), targets] = right
 
     def loss(log_temperature: float) -> float:
-        return float(-log_softmax(logits / np.exp(log_temperature), axis=1)[rows, targets].mean())
+        return float(-(expected * log_softmax(logits / np.exp(log_temperature), axis=1)).sum(1).mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=LOG_TEMPERATURE_BOUNDS, method="bounded").x))
 

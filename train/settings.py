@@ -49,8 +49,8 @@ class Settings:
 
     Finish. branches: continuations of the best at deploy size, learning rate annealed to zero, from its weights or the
     initial ones; branch_average: keep an average over each one's steps too. soup: fuse what fits together.
-    refit_epochs: of the fused network over train and search together, at ``refit_rate`` of the recipe's learning
-    rate, 0 leaves it out; refit_average: take the average over its last steps.
+    refit_epochs: of the fused network over train and search together, soup joining late, at ``refit_rate`` of the
+    recipe's learning rate, 0 leaves it out; refit_average: take the average over its last steps.
 
     threads: CPU threads of the training; part of the run, since rounding depends on it.
 

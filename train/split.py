@@ -29,8 +29,10 @@ class Split:
     notes: tuple[str, ...] = ()
 
     def examples(self, role: str, size: int) -> Examples:
-        """Images of one role at one size, read as they are used; ``refit``: of train and search, sorted by class."""
-        chosen = self.roles[role] if role != "refit" else np.union1d(self.roles["train"], self.roles["search"])
+        """Images of one role at one size, read as they are used; ``refit``: of train and search; ``all``: of all but
+        the test; sorted by class."""
+        together = {"refit": ("train", "search"), "all": ("train", "search", "soup")}.get(role, (role,))
+        chosen = np.unique(np.concatenate([self.roles[name] for name in together]))
         images = Selection(self.store.by_size[size], self.rows[chosen])
         return Examples(images, self.folder.targets[chosen], len(self.folder.labels))
 

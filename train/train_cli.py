@@ -72,7 +72,7 @@ def train_command(
     epochs: Annotated[float | None, typer.Option(help="Epochs of an individual in a generation.")] = None,
     branch_epochs: Annotated[float | None, typer.Option(help="Epochs of each final branch.")] = None,
     refit_epochs: Annotated[
-        float | None, typer.Option(help="Epochs of the fused network on train and search together; 0: none.")
+        float | None, typer.Option(help="Epochs of the fused network on all images but the sealed test's; 0: none.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
     astrocytes: Annotated[bool, typer.Option("--astrocytes", help="Search the astrocytes' factors too.")] = False,

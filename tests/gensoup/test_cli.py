@@ -25,7 +25,20 @@ from gensoup.runtime.errors import GenSoupError
 USAGE, ERROR = 64, 70
 QUICK = [
     *("--size", "32", "--architectures", "shufflenet_v2_x0_5", "--init", "random", "--generations", "1"),
-    *("--population", "2", "--epochs", "0.5", "--branch-epochs", "0.5", "--batch-size", "16", "--threads", "1"),
+    *(
+        "--population",
+        "2",
+        "--epochs",
+        "0.5",
+        "--branch-epochs",
+        "0.5",
+        "--refit-epochs",
+        "2",
+        "--batch-size",
+        "16",
+        "--threads",
+        "1",
+    ),
 ]
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from gensoup.export.trained import MODEL_FILE, TrainedModel
-from gensoup.train import finish, individual
+from gensoup.train import individual, refit
 from gensoup.train.failure import DivergedError, check_finite, reason_of, release_memory
 from gensoup.train.genes import Recipe, Scale
 from gensoup.train.learner import Course, Examples, train
@@ -153,14 +153,14 @@ def test_a_refit_that_fails_leaves_the_fused_network(
 ) -> None:
     settings = replace(quick, optimizers=("adamw",), population=2)
     train_run(settings, tmp_path / "plain", progress=silent)
-    plain = finish.train
+    plain = refit.train
 
     def of_refit(model: Any, examples: Any, recipe: Any, *rest: Any) -> Any:
         failing.kind = kind
         spoilt = replace(recipe, learning_rate=1e30) if kind == "rate" else replace(recipe, optimizer="sgd")
         return plain(model, examples, spoilt, *rest)
 
-    monkeypatch.setattr(finish, "train", of_refit)
+    monkeypatch.setattr(refit, "train", of_refit)
     metrics = train_run(replace(settings, refit_epochs=2.0), tmp_path / "run", progress=silent)
     (out,) = failed(metrics)
     assert out["place"][0] == "refit" and out["images"] > 0

@@ -39,7 +39,9 @@ def runs(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tu
     made = {}
     for name in preset_names():
         out = tmp_path_factory.mktemp("presets") / name
-        made[name] = out, train_run(compose(str(shapes), name, None, SMALL), out, progress=silent)
+        refits = compose(str(shapes), name, None, SMALL).refit_epochs > 0
+        changed = {**SMALL, **({"refit_epochs": 2.0} if refits else {})}
+        made[name] = out, train_run(compose(str(shapes), name, None, changed), out, progress=silent)
     return made
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gensoup.bench.dataset import LabelledFolder
@@ -25,7 +25,7 @@ from gensoup.export.architectures import build
 from gensoup.export.trained import MODEL_FILE, TrainedModel
 from gensoup.runtime.errors import DataError, GenSoupError, UsageError
 from gensoup.runtime.images import read_image
-from gensoup.train import finish, individual
+from gensoup.train import individual, refit
 from gensoup.train.conclusion import PREDICTIONS_FILE
 from gensoup.train.ledger import Ledger
 from gensoup.train.report import write_report
@@ -150,7 +150,9 @@ def test_individuals_are_all_there_with_growing_sizes(tiny_run: Any) -> None:
     assert all(one["size"] == 48 for one in tiny_run.metrics["individuals"] if one["place"][0] == "branch")
 
 
-def test_the_refit_takes_the_rate_its_lineage_began_with_and_leaves_soup_to_the_temperature(tiny_run: Any) -> None:
+def test_the_refit_takes_the_rate_its_lineage_began_with_and_soup_gives_the_temperature_before_it_is_trained_on(
+    tiny_run: Any,
+) -> None:
     individuals = {one["name"]: one for one in tiny_run.metrics["individuals"]}
     (refitted,) = (one for one in individuals.values() if one["place"][0] == "refit")
     first = ancestor = individuals[tiny_run.metrics["ancestor"]]
@@ -162,12 +164,17 @@ def test_the_refit_takes_the_rate_its_lineage_began_with_and_leaves_soup_to_the_
     )
     assert {**refitted["genes"], "learning_rate": 0} == {**ancestor["genes"], "learning_rate": 0}
     trained, model = TrainedModel.load(tiny_run.folder)
+    final = {name: value.clone() for name, value in model.state_dict().items()}
+    before = load_file(tiny_run.folder / "individuals" / f"{refitted['name']}{refit.BEFORE_SOUP_SUFFIX}.safetensors")
+    assert any(not torch.equal(value, before[name]) for name, value in final.items())
+    model.load_state_dict(before)
     folder = LabelledFolder.open(tiny_run.data)
     files = read_roles(tiny_run.folder / ROLES_FILE)["soup"]
     images = np.stack([trained.preprocess(read_image(folder.path / file)) for file in files])
     targets = folder.targets[[folder.files.index(file) for file in files]]
     logits = predict_logits(model, images, torch.device("cpu"))
     assert trained.temperature == pytest.approx(fit_temperature(logits, targets), rel=1e-3)
+    assert tiny_run.metrics["scores"]["soup"]["accuracy"] == pytest.approx((logits.argmax(1) == targets).mean())
 
 
 def test_a_finished_run_is_returned_as_it_is_when_resumed(tiny_run: Any) -> None:
@@ -412,7 +419,7 @@ def test_no_infeasible_architecture_is_ever_built_for_training(
         return train(model, examples, recipe, *rest)
 
     monkeypatch.setattr(individual, "initial_model", counted)
-    for module in (individual, finish):
+    for module in (individual, refit):
         monkeypatch.setattr(module, "train", counted_training)
     names = (LARGE, FAST, "mobilenet_v3_small", "shufflenet_v2_x1_0")
     timed = replace(settings, architectures=names, min_fps=64.0, max_macs=4.0, generations=2, population=4)
@@ -423,7 +430,7 @@ def test_no_infeasible_architecture_is_ever_built_for_training(
     assert "p99 14.0 ms" in reasons["mobilenet_v3_small"]  # small enough, but too slow
     assert "not in the device profile" in reasons["shufflenet_v2_x1_0"]
     assert set(started) == set(trained) == {FAST}
-    assert len(trained) == 4 + 3 + timed.branches + 1  # the refit
+    assert len(trained) == 4 + 3 + timed.branches + 2  # the refit, without soup and with it
     assert metrics["latency_ms"]["p99_ms"] == 9.0
     assert any(path.name.startswith("device") for path in (tmp_path / "run").iterdir())
 

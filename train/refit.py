@@ -1,0 +1,161 @@
+"""The last training of the fused network, and the temperature of its probabilities."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gensoup.export.architectures import build
+from gensoup.export.batch_norm import reestimate_batch_norm
+from gensoup.runtime.errors import GenSoupError
+from gensoup.train.breeding import torch_seed
+from gensoup.train.failure import check_finite, reason_of, release_memory
+from gensoup.train.genes import Recipe
+from gensoup.train.individual import Trainer
+from gensoup.train.learner import ANNEALED, Course, Examples, Schedule, train
+from gensoup.train.ledger import Place, Record
+from gensoup.train.scoring import fit_temperature, predict_logits
+
+CALIBRATED_AT = 0.7  # share of the refit's steps after which ``soup`` has given the temperature and is trained on too
+BEFORE_SOUP_SUFFIX = "-before-soup"
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The final network with the temperature of its probabilities. role: of the images it was fitted on. logits: on
+    ``search`` and ``soup``, each of the last network that had not trained on it."""
+
+    model: nn.Module
+    temperature: float
+    role: str
+    logits: Mapping[str, NDArray[np.float32]]
+
+
+def refit_and_calibrate(trainer: Trainer, ancestor: Record, model: nn.Module) -> Calibrated:
+    """Refit the fused network where the settings say so, and fit the temperature on images not yet trained on.
+
+    Those are ``search``; of a refit, which trains on them, ``soup``, before it is trained on too. Where both are the
+    same images nothing is left to calibrate a refitted network by, and the temperature is that from before.
+    """
+    size = trainer.admission.candidate(ancestor.recipe["architecture"]).size
+    apart = trainer.settings.roles == "four"
+    role, logits = "search", {}
+    model = model.to(trainer.device)
+
+    def predict(role: str) -> NDArray[np.float32]:
+        return predict_logits(model, trainer.data.at(role, size).images, trainer.device)
+
+    logits["search"] = predict("search")
+    if trainer.settings.refit_epochs > 0:
+        record = refit(trainer, ancestor, model)
+        if apart:
+            role = "soup"
+            if record.complete:
+                model.load_state_dict(trainer.ledger.weights(record.name + BEFORE_SOUP_SUFFIX))
+            logits["soup"] = predict("soup")
+        if record.complete:
+            model.load_state_dict(trainer.ledger.weights(record.name))
+    elif apart:
+        logits["soup"] = predict("soup")
+    logits.setdefault("soup", logits["search"])
+    temperature = fit_temperature(logits[role], trainer.data.at(role, size).targets)
+    return Calibrated(model.cpu().eval(), temperature, role, logits)
+
+
+def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> Record:
+    """Train the fused network on by the ancestor's recipe, on all images but the sealed test's.
+
+    First on ``train`` and ``search``; after CALIBRATED_AT of the steps the weights, averaged over the last ones, are
+    kept for the temperature, and ``soup`` joins. Nothing judges the refit but the sealed test; so it is annealed, where
+    ``refit_average`` says so the average over its last steps is what counts, and one that fails is dropped: the fused
+    network stays. The learning rate is the one with which the lineage began: what is found on inherited weights in a
+    few steps is too low for many (short-horizon bias, Wu et al. 2018). Committed to the ledger like an individual.
+    """
+    place: Place = ("refit", ancestor.place[1] * 10_000 + ancestor.place[2], 0)
+    genes = dict(ancestor.genes)
+    if "learning_rate" in genes:  # where it is searched
+        genes["learning_rate"] = _root(trainer, ancestor).genes["learning_rate"]
+    recipe = trainer.alphabet.decode(genes)
+    candidate = trainer.admission.candidate(recipe.architecture)
+    record = trainer.ledger.get(place)
+    if record is not None:
+        return record
+    started = time.monotonic()
+    scaled = replace(recipe, learning_rate=recipe.learning_rate * trainer.settings.refit_rate)
+    weights: dict[str, dict[str, Tensor]] = {}
+    reason, passed_before = None, trainer.meter.spent
+    try:
+        weights = _refitted(trainer, scaled, torch_seed(trainer.settings.seed, place), model)
+    except GenSoupError:
+        raise
+    except Exception as error:
+        reason = reason_of(error)
+    if reason is not None:
+        release_memory()
+    record = Record(
+        place=place,
+        genes=genes,
+        recipe=scaled.to_dict(),
+        parents=(ancestor.name,),
+        inherited="soup",
+        size=candidate.size,
+        macs=candidate.macs,
+        images=trainer.meter.spent - passed_before,
+        seconds=time.monotonic() - started,
+        reason=reason,
+    )
+    trainer.ledger.add(record, weights)
+    return record
+
+
+def _refitted(trainer: Trainer, recipe: Recipe, seed: int, model: nn.Module) -> dict[str, dict[str, Tensor]]:
+    """The weights after a refit, and those from before ``soup`` was trained on, by suffix."""
+    settings, size = trainer.settings, trainer.admission.candidate(recipe.architecture).size
+    network = build(recipe.architecture, trainer.data.classes).to(trainer.device)
+    network.load_state_dict(model.state_dict())
+
+    def taught(examples: Examples, epochs: float, schedule: Schedule, seed: int) -> dict[str, Tensor]:
+        course = Course(
+            epochs=epochs,
+            batch_size=settings.batch_size,
+            seed=seed,
+            schedule=schedule,
+            gradient_norm=settings.gradient_norm,
+            mixing=settings.mixing,
+            average=settings.refit_average,
+        )
+        lesson = train(network, examples, recipe, course, trainer.device)
+        learnt = build(recipe.architecture, trainer.data.classes).to(trainer.device)
+        learnt.load_state_dict(network.state_dict() if lesson.averaged is None else lesson.averaged)
+        reestimate_batch_norm(learnt, examples.images, trainer.device)
+        check_finite(learnt.state_dict())
+        return learnt.state_dict()
+
+    first = trainer.data.at("refit", size)
+    if settings.roles != "four":
+        return {"": taught(first, settings.refit_epochs, ANNEALED, seed)}
+    every = trainer.data.at("all", size)
+    head = CALIBRATED_AT * settings.refit_epochs
+    before = taught(first, head, Schedule(end=CALIBRATED_AT), seed)
+    # As many steps as if the rest went over the first images.
+    tail = (settings.refit_epochs - head) * _steps(first, settings.batch_size) / _steps(every, settings.batch_size)
+    after = taught(every, tail, Schedule(start=CALIBRATED_AT, end=1.0), seed + 1)
+    return {"": after, BEFORE_SOUP_SUFFIX: before}
+
+
+def _steps(examples: Examples, batch_size: int) -> int:
+    """Steps of one pass."""
+    return len(examples) // min(batch_size, len(examples))
+
+
+def _root(trainer: Trainer, record: Record) -> Record:
+    """Where a lineage began: the better parent's better parent, back to the first that inherited no weights."""
+    by_name = {one.name: one for one in trainer.ledger.records()}
+    while record.inherited and record.parents[0] in by_name:
+        record = by_name[record.parents[0]]
+    return record
