@@ -275,8 +275,10 @@ def _provenance(manifest: Manifest) -> str:
     )
 
 
-def _with_interval(value: float, spans: Sequence[Sequence[float]] | None, index: int) -> str:
-    return f"{value:.3f}" + (f" ({spans[index][0]:.2f}–{spans[index][1]:.2f})" if spans else "")
+def _with_interval(value: float, spans: Sequence[Sequence[float] | None] | None, index: int) -> str:
+    """A class that a resampling never predicts, or never holds, has no interval."""
+    span = spans[index] if spans else None
+    return f"{value:.3f}" + (f" ({span[0]:.2f}–{span[1]:.2f})" if span else "")
 
 
 def _interval(pair: Sequence[float] | None) -> str:
