@@ -199,8 +199,7 @@ def _metrics(manifest: Manifest, run: Mapping[str, Any]) -> str:
 def _calibration(manifest: Manifest, run: Mapping[str, Any]) -> str:
     lines = []
     role = run.get("calibrated_on", "search")
-    trained_on = role == "search" and run.get("settings", {}).get("refit_epochs")
-    seen = ", before the last training on it" if trained_on else ""
+    seen = ", before the network was trained on it" if run.get("settings", {}).get("refit_epochs") else ""
     if "temperature" in run:
         lines.append(f"A temperature of {run['temperature']:.3f}, fitted on `{role}`{seen}, is part of the graph.")
     if "calibration_error" in manifest.metrics:

@@ -88,12 +88,14 @@ def test_what_the_run_knows_stands_in_the_card(manifest: Manifest, run: dict[str
     assert "(" not in second  # its recall has no interval: a resampling may hold none of it
     assert "| polyp | 2 | 1 | 0 |" in metrics
     certainty = section(card, "Calibration and certainty")
-    for words in ("1.250", "| polyp | 0.610 |", "87.5%", "90.0% are right", "before the last training"):
+    for words in ("1.250", "| polyp | 0.610 |", "87.5%", "90.0% are right", "before the network was trained on it"):
         assert words in certainty
     apart = section(
         model_card(manifest, "My data", ROLES, {**run, "calibrated_on": "soup"}), "Calibration and certainty"
     )
-    assert "fitted on `soup`, is" in apart and "chosen on `soup`:" in apart and "before the last" not in apart
+    assert "fitted on `soup`, before" in apart and "chosen on `soup`, before" in apart
+    never = {**run, "settings": {**run["settings"], "refit_epochs": 0.0}}
+    assert "before the network" not in model_card(manifest, "My data", ROLES, never)
     assert "p99 6.10 ms" in section(card, "Speed")
     assert "Some CPU" in section(card, "Speed")
     assert "has 1 images" in section(card, "Limits")
