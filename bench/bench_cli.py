@@ -37,7 +37,10 @@ def bench_command(
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from gensoup.bench.gate import run_gate
-    from gensoup.runtime.files import write_atomic
+    from gensoup.runtime.files import check_outputs, write_atomic
+
+    read = (bundle, None if source is None else Path(source), require_signature)
+    check_outputs({"--json": json_out, "--trace": trace_out}, read)
 
     columns = (TextColumn("measuring"), BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeRemainingColumn())
     # No refresh of its own: drawing takes the interpreter from the frames, so it is done once a second and no more.

@@ -43,7 +43,9 @@ def eval_command(
     from gensoup.bench.roles import read_roles
     from gensoup.runtime.classifier import Classifier
     from gensoup.runtime.console import stage_bars
-    from gensoup.runtime.files import write_atomic
+    from gensoup.runtime.files import check_outputs, write_atomic
+
+    check_outputs({"--json": json}, (bundle, roles, require_signature))
 
     with stage_bars() as progress:
         classifier = Classifier.load(bundle, engine, precision, threads, require_signature, engines_dir, progress)

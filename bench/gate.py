@@ -25,6 +25,7 @@ from gensoup.runtime.device import fingerprint
 from gensoup.runtime.engines.catalogue import AUTO
 from gensoup.runtime.errors import BundleError, DataError, EngineError, UsageError
 from gensoup.runtime.sources import open_source
+from gensoup.runtime.sources.live import LiveSource
 
 SCHEMA_VERSION = 1
 MAX_MISS_RATE = 0.01
@@ -201,9 +202,12 @@ def run_gate(
 def load_ring(source: str | None = None) -> list[Frame]:
     """Frames of ``source`` (None: synthetic, 1080p) in memory: a ring larger than the last-level cache, 1 GiB at most.
 
-    Raises DataError for a source without frames; see :func:`gensoup.runtime.sources.open_source`.
+    Raises DataError for a source without frames, UsageError for a live one; see
+    :func:`gensoup.runtime.sources.open_source`.
     """
     opened = open_source(source or "synthetic")
+    if isinstance(opened, LiveSource):
+        raise UsageError(f"--source {opened.name}: the gate replays frames from memory; record a video and give that")
     frames: list[Frame] = []
     length = 1
     for frame in opened:

@@ -23,7 +23,7 @@ def show_bundle(path: Path, json_out: Path | None, require_signature: Path | Non
     if json_out is not None:
         write_atomic(json_out, json.dumps(found.to_dict(), indent=2, ensure_ascii=False) + "\n")
     console = Console()
-    _line(console, f"{path}: {found.bytes / 1e6:.2f} MB, sha256 {found.bundle.sha256}")
+    _line(console, f"{path}: {found.bundle.size / 1e6:.2f} MB, sha256 {found.bundle.sha256}")
     _show_signatures(console, found)
     _show_members(console, found)
     _show_manifest(console, found)
@@ -48,7 +48,7 @@ def _show_signatures(console: Console, found: Inspection) -> None:
 
 def _show_members(console: Console, found: Inspection) -> None:
     table = _table("member", "bytes", "SHA-256")
-    for name, (size, digest) in found.members.items():
+    for name, (size, digest) in found.bundle.members.items():
         table.add_row(name, f"{size:,}", digest)
     console.print(table)
 
@@ -66,13 +66,15 @@ def _show_manifest(console: Console, found: Inspection) -> None:
         "parameters": f"{manifest.parameters:,}",
         "thresholds": ", ".join(f"{label} {value:.3f}" for label, value in manifest.thresholds.items()) or "none",
     }
+    stated = manifest.metrics.get("intervals")
+    intervals = stated if isinstance(stated, dict) else {}
     for name, value in manifest.metrics.items():
-        if name != "intervals":
-            rows[f"metrics: {name}"] = _with_interval(value, manifest.metrics.get("intervals", {}).get(name))
+        if value is not intervals:
+            rows[f"metrics: {name}"] = _with_interval(value, intervals.get(name))
     for name, value in manifest.provenance.items():
         rows[f"provenance: {name}"] = value if isinstance(value, str | int) else json.dumps(value, ensure_ascii=False)
-    for precision, stated in manifest.precisions.items():
-        rows[f"precision: {precision}"] = ", ".join(f"{name} {_short(value)}" for name, value in stated.items())
+    for precision, reached in manifest.precisions.items():
+        rows[f"precision: {precision}"] = ", ".join(f"{name} {_short(value)}" for name, value in reached.items())
     for name, value in rows.items():
         table.add_row(_plain(name), _plain(str(value)))
     console.print(table)
@@ -121,7 +123,10 @@ def _pairs(values: Any) -> str:
 
 
 def _with_interval(value: Any, interval: Any) -> str:
-    return _short(value) + (f" [{_short(interval[0])}, {_short(interval[1])}]" if interval else "")
+    """A stranger's manifest may hold anything for an interval; what is none is shown as it is."""
+    if isinstance(interval, list) and len(interval) == 2:
+        return f"{_short(value)} [{_short(interval[0])}, {_short(interval[1])}]"
+    return _short(value) + ("" if interval is None else f" {_short(interval)}")
 
 
 def _short(value: Any) -> str:

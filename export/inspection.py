@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -48,11 +46,9 @@ class Signed:
 
 @dataclass(frozen=True)
 class Inspection:
-    """All of it. members: name → (bytes, SHA-256). graphs: precision → graph, or ``graphs_missing`` says why not."""
+    """All of it. graphs: precision → graph, or ``graphs_missing`` says why not."""
 
     bundle: Bundle
-    bytes: int
-    members: Mapping[str, tuple[int, str]]
     signatures: tuple[Signed, ...]
     graphs: Mapping[str, Graph]
     graphs_missing: str = ""
@@ -70,10 +66,12 @@ class Inspection:
         manifest = {**asdict(self.bundle.manifest), "preprocess": self.bundle.manifest.preprocess.to_dict()}
         return {
             "bundle": str(self.bundle.path),
-            "bytes": self.bytes,
+            "bytes": self.bundle.size,
             "sha256": self.bundle.sha256,
             "signatures": [asdict(signature) for signature in self.signatures],
-            "members": {name: {"bytes": size, "sha256": digest} for name, (size, digest) in self.members.items()},
+            "members": {
+                name: {"bytes": size, "sha256": digest} for name, (size, digest) in self.bundle.members.items()
+            },
             "manifest": manifest,
             "graphs": {precision: asdict(graph) for precision, graph in self.graphs.items()},
             "graphs_missing": self.graphs_missing,
@@ -84,15 +82,12 @@ class Inspection:
 def inspect_bundle(path: Path, require_signature: Path | None = None) -> Inspection:
     """Read a bundle and describe it; its network is parsed, not run. Raises BundleError, UsageError."""
     bundle = read_bundle(path, require_signature)
-    with zipfile.ZipFile(path) as archive:  # just found whole and of known members alone
-        contents = {name: archive.read(name) for name in archive.namelist()}
-    members = {name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in contents.items()}
     signatures = tuple(_signed(bundle, number) for number in range(len(bundle.signatures)))
     try:
         graphs, missing = {name: describe(model, path) for name, model in bundle.models.items()}, ""
     except ModuleNotFoundError as error:
         graphs, missing = {}, str(MissingDependencyError(error.name or "onnx", "train"))
-    return Inspection(bundle, path.stat().st_size, members, signatures, graphs, missing)
+    return Inspection(bundle, signatures, graphs, missing)
 
 
 def describe(model: bytes, path: Path) -> Graph:

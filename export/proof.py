@@ -82,5 +82,8 @@ def parse_engines(names: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def largest_difference(engines: Iterable[Engine], frames: NDArray[np.uint8], expected: NDArray[np.float32]) -> float:
-    """The largest difference of a probability on network inputs uint8 [N, H, W, 3], over several engines."""
-    return max(float(np.abs(engine_probabilities(engine, frames) - expected).max()) for engine in engines)
+    """The largest difference of a probability on network inputs uint8 [N, H, W, 3], over several engines.
+
+    NaN where any of them gives what is no number.
+    """
+    return float(np.max([np.abs(engine_probabilities(engine, frames) - expected).max() for engine in engines]))

@@ -16,7 +16,7 @@ from gensoup.bench.eval_cli import eval_command
 from gensoup.demo import demo_command
 from gensoup.export.export_cli import export_command
 from gensoup.runtime.errors import GenSoupError, UsageError
-from gensoup.runtime.run_cli import run_command
+from gensoup.runtime.run_cli import RunCommand, run_command
 from gensoup.runtime.signature_cli import keygen_command, sign_command
 from gensoup.train.audit_cli import audit_command
 from gensoup.train.similarity_cli import similarity_command
@@ -63,7 +63,7 @@ app.command(" ".join(_SIMILARITY), hidden=True)(similarity_command)
 app.command("report")(report_command)
 app.command("export")(export_command)
 app.command("eval")(eval_command)
-app.command("run")(run_command)
+app.command("run", cls=RunCommand)(run_command)
 app.command("bench")(bench_command)
 app.command("keygen")(keygen_command)
 app.command("sign")(sign_command)

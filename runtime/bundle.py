@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gensoup.runtime.archive import STORED, Archive, one_line, shown
+from gensoup.runtime.engines.external_data import names_files
 from gensoup.runtime.errors import BundleError, UsageError
 from gensoup.runtime.files import write_atomic
 from gensoup.runtime.golden import GOLDEN_FILE, MAX_GOLDEN_BYTES, Golden
@@ -132,6 +133,7 @@ class Bundle:
 
     models: precision → ONNX bytes, of every precision in the manifest. card: the model card, empty where there is none.
     sha256: of the whole file, as it was before it was signed. signatures: as found; they say nothing unless checked.
+    members: name → (bytes, SHA-256), the manifest's own too. size: bytes of the file.
     """
 
     path: Path
@@ -141,6 +143,8 @@ class Bundle:
     sha256: str
     card: str = ""
     signatures: tuple[Signature, ...] = ()
+    members: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    size: int = 0
 
     @property
     def model(self) -> bytes:
@@ -232,12 +236,14 @@ def _parsed(path: Path, sealed: Sealed) -> Bundle:
     archive = Archive(sealed.unsigned, comment=DIGEST_LENGTH, most=len(_LIMITS), unpacked=MAX_BYTES)
     if missing := [name for name in _REQUIRED if name not in archive.names]:
         raise BundleError(f"incomplete, lacks {', '.join(missing)}")
-    manifest = Manifest.from_json(archive.read(_MANIFEST_FILE, _LIMITS[_MANIFEST_FILE]))
+    text = archive.read(_MANIFEST_FILE, _LIMITS[_MANIFEST_FILE])
+    manifest = Manifest.from_json(text)
     if unknown := [name for name in archive.names if name not in _LIMITS]:
         raise BundleError(f"holds '{shown(unknown[0])}', no member of a bundle of ours")
     members = {name: archive.read(name, _LIMITS[name]) for name in archive.names if name != _MANIFEST_FILE}
-    for name, member in members.items():
-        if manifest.members.get(name) != hashlib.sha256(member).hexdigest():
+    digests = {name: hashlib.sha256(member).hexdigest() for name, member in members.items()}
+    for name, digest in digests.items():
+        if manifest.members.get(name) != digest:
             raise BundleError(f"damaged ({name} does not match the manifest): copy or export it again")
     if gone := [name for name in manifest.members if name not in members]:
         raise BundleError(f"incomplete, lacks {shown(gone[0])}, which its manifest names")
@@ -245,6 +251,8 @@ def _parsed(path: Path, sealed: Sealed) -> Bundle:
     if set(models) != set(manifest.precisions):
         named = shown(", ".join(manifest.precisions))
         raise BundleError(f"holds graphs of {', '.join(models)}, its manifest says {named}")
+    for name, model in models.items():
+        _check_whole(MODEL_FILES[name], model)
     golden = Golden.from_npz(members[GOLDEN_FILE])
     if golden.probabilities.shape[1] != len(manifest.labels):
         raise BundleError(f"{len(manifest.labels)} labels for {golden.probabilities.shape[1]} outputs")
@@ -252,7 +260,19 @@ def _parsed(path: Path, sealed: Sealed) -> Bundle:
         card = members.get(CARD_FILE, b"").decode()
     except UnicodeDecodeError as error:
         raise BundleError(f"malformed {CARD_FILE} (no UTF-8)") from error
-    return Bundle(path, manifest, models, golden, sealed.digest, card, sealed.signatures)
+    found = {_MANIFEST_FILE: (len(text), hashlib.sha256(text).hexdigest())}
+    found |= {name: (len(member), digests[name]) for name, member in members.items()}
+    return Bundle(path, manifest, models, golden, sealed.digest, card, sealed.signatures, found, sealed.size)
+
+
+def _check_whole(file: str, model: bytes) -> None:
+    """Raise BundleError unless a graph has all of its weights in it, where the digests cover them."""
+    try:
+        outside = names_files(model)
+    except ValueError as error:
+        raise BundleError(f"malformed {file} ({error})") from error
+    if outside:
+        raise BundleError(f"{file} takes weights from files outside of the bundle, no bundle of ours")
 
 
 def _not_finite(text: str) -> NoReturn:

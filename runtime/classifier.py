@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gensoup.runtime.archive import shown
 from gensoup.runtime.bundle import Bundle, Manifest, read_bundle
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.engines import Engine
 from gensoup.runtime.engines.catalogue import AUTO
 from gensoup.runtime.engines.choice import Request, choose
+from gensoup.runtime.engines.replicas import replicas_of
 from gensoup.runtime.errors import BundleError, EngineError, UsageError
-from gensoup.runtime.preprocess import Preprocess
+from gensoup.runtime.memory import trim_memory
+from gensoup.runtime.preprocess import Frame, Preprocess
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,41 @@ class Prediction:
         return self.preprocess_ms + self.engine_ms
 
 
+class FrameClassifier(Protocol):
+    """What a stream needs of a classifier. Where it has ``sha256`` and ``labels`` too, results tell the bundle, and a
+    smoother goes on over a swap between bundles of the same labels."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that answered last, or answers next."""
+        ...
+
+    def __call__(self, frame: NDArray[np.uint8]) -> Prediction:
+        """Classify a BGR uint8 frame [height, width, 3]."""
+        ...
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """With what a bundle was opened, so that another can be opened alike; see :meth:`Classifier.load`."""
+
+    engine: str = AUTO
+    precision: str | None = None
+    threads: int | None = None
+    require_signature: str | Path | None = None
+    engines_dir: str | Path | None = None
+
+    def read(self, path: str | Path) -> Bundle:
+        """Read and check a bundle, and its signature where one is required."""
+        key = self.require_signature
+        return read_bundle(Path(path), None if key is None else Path(key))
+
+    def request(self) -> Request:
+        """What is wanted of the bundle's engine."""
+        folder = None if self.engines_dir is None else Path(self.engines_dir)
+        return Request(self.engine, self.precision, self.threads, folder)
+
+
 class Classifier:
     """Classifies frames one at a time; not thread-safe, use one a thread."""
 
@@ -52,6 +94,9 @@ class Classifier:
         self.sha256 = sha256
         self.manifest: Manifest | None = None
         self.precision = "fp32"
+        self.options = LoadOptions()
+        # The graph with saliency is another program than the one proven on opening: it proves itself when first run.
+        self._prove_explaining: Callable[[], None] | None = None
 
     @classmethod
     def load(
@@ -74,13 +119,19 @@ class Classifier:
         Raises BundleError when the bundle is damaged or does not give its golden outputs here, UsageError for names
         that it or this machine does not know, EngineError or MissingDependencyError when no engine can run it.
         """
-        bundle = read_bundle(Path(path), None if require_signature is None else Path(require_signature))
+        options = LoadOptions(engine, precision, threads, require_signature, engines_dir)
+        classifier = cls.of(options.read(path), options, progress)
+        trim_memory()  # now that the bundle's bytes and golden frames are free
+        return classifier
+
+    @classmethod
+    def of(cls, bundle: Bundle, options: LoadOptions, progress: StageProgress | None = None) -> Classifier:
+        """Like :meth:`load`, with a bundle that was read and checked before."""
         manifest = bundle.manifest
         check_preprocess(bundle)
-        request = Request(engine, precision, threads, None if engines_dir is None else Path(engines_dir))
         try:
             chosen = choose(
-                request,
+                options.request(),
                 bundle.models,
                 bundle.sha256,
                 bundle.golden.frames[0],
@@ -88,26 +139,33 @@ class Classifier:
                 progress,
             )
         except EngineError as error:
-            raise BundleError(f"{path}: {error}") from error
+            raise BundleError(f"{bundle.path}: {error}") from error
         classifier = cls(manifest.labels, manifest.preprocess, chosen.engine, bundle.sha256)
         classifier.manifest = manifest
         classifier.precision = chosen.precision
+        classifier.options = options
+        lean = replace(bundle, models={}, golden=replace(bundle.golden, camera_frames=()))
+        classifier._prove_explaining = partial(check_explaining, lean, chosen.engine, chosen.precision)
         return classifier
 
     def __call__(self, frame: NDArray[np.uint8], saliency: bool = False) -> Prediction:
         """Classify a BGR uint8 frame [height, width, 3] of any size; ``saliency``: also tell where its evidence lies.
 
-        Raises DataError for anything else, EngineError when the engine fails or the bundle has no saliency.
+        Raises DataError for anything else, EngineError when the engine fails or the bundle has no saliency, BundleError
+        when the graph with saliency does not give the golden outputs either: checked once, at its first frame.
         """
         started = time.perf_counter()
         network_input = self.preprocess(frame)
         prepared = time.perf_counter()
-        shown = None
+        heat = None
         if saliency:
-            probabilities, shown = self.engine.explain(network_input)
+            probabilities, heat = self.engine.explain(network_input)
         else:
             probabilities = self.engine.infer(network_input)
         done = time.perf_counter()
+        if saliency and self._prove_explaining is not None:
+            self._prove_explaining()
+            self._prove_explaining = None
         index = int(np.argmax(probabilities))
         return Prediction(
             label=self.labels[index],
@@ -116,8 +174,21 @@ class Classifier:
             probabilities=probabilities,
             preprocess_ms=(prepared - started) * 1e3,
             engine_ms=(done - prepared) * 1e3,
-            saliency=shown,
+            saliency=heat,
         )
+
+    def replicas(self, count: int) -> list[Classifier]:
+        """``count`` classifiers like this one, each for one thread, all at the same time; this one must rest meanwhile.
+
+        They have this one's engine, or copies of it (:mod:`gensoup.runtime.engines.replicas`), with as many threads:
+        load it with ``threads=1``, for an engine thread each serves frames at the least core time. Raises EngineError.
+        """
+        return [self._with(engine) for engine in replicas_of(self.engine, count)]
+
+    def _with(self, engine: Engine) -> Classifier:
+        other = copy.copy(self)
+        other.engine = engine
+        return other
 
     def check_saliency(self) -> None:
         """Raise UsageError, with the reason, where the graph in use has no saliency."""
@@ -125,7 +196,8 @@ class Classifier:
         if manifest is None or not manifest.saliency:
             raise UsageError("--saliency: the bundle is from before there were saliency maps; export the run again")
         if not manifest.saliency.get("available"):
-            raise UsageError(f"--saliency: the network admits no saliency map ({manifest.saliency.get('reason')})")
+            reason = shown(str(manifest.saliency.get("reason")))
+            raise UsageError(f"--saliency: the network admits no saliency map ({reason})")
         if not manifest.precisions[self.precision].get("saliency"):
             raise UsageError(
                 f"--saliency: the bundle's {self.precision} graph has none, its maps were too far off; "
@@ -137,16 +209,24 @@ class Explaining:
     """A classifier that always tells where the evidence lies, for a stream."""
 
     def __init__(self, classifier: Classifier) -> None:
-        """Loads the graph with saliency. Raises UsageError where there is none, EngineError where it cannot be run."""
+        """Loads the graph with saliency and proves it.
+
+        Raises UsageError where there is none, EngineError where it cannot be run, BundleError where it is wrong.
+        """
         classifier.check_saliency()
         self.engine = classifier.engine
-        self._classifier = classifier
+        self.labels, self.sha256, self.precision = classifier.labels, classifier.sha256, classifier.precision
+        self.classifier, self.preprocess = classifier, classifier.preprocess
         size = classifier.preprocess.size
-        self.engine.explain(np.zeros((size, size, 3), np.uint8))  # now, lest the first frame wait for it
+        classifier(np.zeros((size, size, 3), np.uint8), saliency=True)  # now, lest the first frame wait for it
+
+    def replicas(self, count: int) -> list[Explaining]:
+        """See :meth:`Classifier.replicas`."""
+        return [Explaining(classifier) for classifier in self.classifier.replicas(count)]
 
     def __call__(self, frame: NDArray[np.uint8]) -> Prediction:
         """Classify a BGR uint8 frame [height, width, 3] of any size."""
-        return self._classifier(frame, saliency=True)
+        return self.classifier(frame, saliency=True)
 
 
 def check_preprocess(bundle: Bundle) -> None:
@@ -161,22 +241,36 @@ def check_preprocess(bundle: Bundle) -> None:
             raise BundleError(f"{bundle.path}: golden frame {number} is preprocessed differently here ({apart} levels)")
 
 
-def check_engine(bundle: Bundle, engine: Engine, precision: str = "fp32") -> None:
+def check_engine(bundle: Bundle, engine: Engine, precision: str = "fp32") -> list[float]:
     """Prove an engine on the bundle's golden frames, to the tolerance that the manifest gives ``precision``.
 
+    Gives the milliseconds that each frame took.
     Raises BundleError with the numbers, or with the engine's error when it cannot take the frames.
     """
+    return _check(bundle, engine.infer, engine.name, precision)
+
+
+def check_explaining(bundle: Bundle, engine: Engine, precision: str = "fp32") -> None:
+    """As :func:`check_engine`, of the engine's graph with saliency."""
+    _check(bundle, lambda frame: engine.explain(frame)[0], f"{engine.name} with saliency", precision)
+
+
+def _check(bundle: Bundle, infer: Callable[[Frame], NDArray[np.float32]], name: str, precision: str) -> list[float]:
     golden, tolerance = bundle.golden, bundle.manifest.tolerance(precision)
+    taken: list[float] = []
     for number, (frame, expected) in enumerate(zip(golden.frames, golden.probabilities, strict=True)):
+        started = time.perf_counter()
         try:
-            probabilities = engine.infer(frame)
+            probabilities = infer(frame)
         except EngineError as error:
             raise BundleError(f"{bundle.path}: golden frame {number}: {error}") from error
+        taken.append((time.perf_counter() - started) * 1e3)
         if probabilities.shape != expected.shape:
             raise BundleError(f"{bundle.path}: {len(expected)} labels for {probabilities.size} outputs")
         difference = float(np.abs(probabilities - expected).max())
         if not difference <= tolerance:
             raise BundleError(
-                f"{bundle.path}: {engine.name} gives other probabilities than the reference on golden "
+                f"{bundle.path}: {name} gives other probabilities than the reference on golden "
                 f"frame {number} ({precision}, apart by {difference:.2g}, tolerance {tolerance:.2g})"
             )
+    return taken

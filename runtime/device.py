@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -79,6 +80,12 @@ def gpus(driver: Path = Path("/proc/driver/nvidia")) -> list[str]:
 def nvidia_driver(driver: Path = Path("/proc/driver/nvidia")) -> str | None:
     """The line in which NVIDIA's driver for Linux states its version; None where there is none."""
     return _first_line(driver / "version")
+
+
+def nvidia_release(driver: Path = Path("/proc/driver/nvidia")) -> str | None:
+    """The version alone of NVIDIA's driver for Linux, such as "550.54.14"; None where there is none."""
+    words = (nvidia_driver(driver) or "").split()
+    return next((word for word in words if re.fullmatch(r"\d+(\.\d+)+", word)), None)
 
 
 def installed_version(*packages: str) -> str | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,33 +27,40 @@ _REMEDIES = {
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp(-journal)?")
 
 
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | None]) -> None:
+    """Raise UsageError where a file to be written, by its option, is one of those that are read, or another output."""
+    taken = {path.resolve(): "is read by this command" for path in inputs if path is not None}
+    for option, path in outputs.items():
+        if path is None or (path.exists() and not path.is_file()):  # /dev/null takes anything
+            continue
+        if reason := taken.get(path.resolve()):
+            raise UsageError(f"{option} {path}: {reason} and would be lost; choose another file")
+        taken[path.resolve()] = f"is {option}'s, too,"
+
+
 def write_error(path: Path, error: OSError) -> WriteError:
     """The error that names ``path``, what the system said and the way out."""
     return WriteError(f"{path}: cannot be written ({error.strerror or error}){_REMEDIES.get(error.errno or 0, '')}")
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is flushed to disk and renamed to ``path``.
 
+    mode: the file's permissions, before the process' mask takes its part away.
     On an exception the temporary file is removed and ``path`` keeps what it had.
     Raises WriteError, naming the file, when the folder cannot be written or the disk is full.
     """
-    temporary = Path()
+    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(descriptor)
-        temporary = Path(name)
+        # With its permissions from the first instant on: reading the mask to set them later is no thread's own affair.
+        os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode))
     except OSError as error:
         raise write_error(path, error) from error
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        rename_whole(temporary, path)
     except OSError as error:
         raise write_error(path, error) from error
     finally:
@@ -67,14 +75,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
         raise UsageError(f"{path}: exists already; name a new or empty folder")
+    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        temporary.mkdir()
     except OSError as error:
         raise write_error(path, error) from error
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
         if path.exists():
             path.rmdir()
         temporary.rename(path)
@@ -84,11 +92,28 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _umask() -> int:
-    """The process' mask; the only portable way to read it is to set it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+def rename_whole(temporary: Path, path: Path) -> None:
+    """Flush a finished file to disk and give it its name, so that under that name it is whole. Raises WriteError."""
+    try:
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def write_whole(file: io.FileIO, content: bytes) -> None:
+    """Write all of ``content`` at the end of an unbuffered file or, raising OSError, nothing of it."""
+    written = file.write(content)
+    if written != len(content):  # the disk is full: take the half back
+        file.truncate(file.tell() - written)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _beside(path: Path) -> Path:
+    """A name that nothing has yet, by which :func:`is_temporary` knows it."""
+    return path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
 
 
 def _sync_folder(folder: Path) -> None:
@@ -102,9 +127,12 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write ``content`` (text as UTF-8) to ``path`` so that a reader sees the old file or the new one, never half."""
-    with atomic_path(path) as temporary:
+def write_atomic(path: Path, content: bytes | str, mode: int = 0o666) -> None:
+    """Write ``content`` (text as UTF-8) to ``path`` so that a reader sees the old file or the new one, never half.
+
+    mode: as for :func:`atomic_path`.
+    """
+    with atomic_path(path, mode) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 

@@ -1,150 +1,140 @@
-"""Results drawn into frames, and written as an annotated video."""
+"""Results drawn into frames: label, probability, state and age, and where the evidence lies."""
 
 from __future__ import annotations
 
-import os
-import queue
-import threading
-from pathlib import Path
-
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.runtime.heat import draw_heat
+from gensoup.runtime.lettering import Color, Frame, Line, draw_line, fitted, text_width
 from gensoup.runtime.preprocess import Preprocess
-from gensoup.runtime.stream import Result, State
+from gensoup.runtime.result import Result, State
+from gensoup.runtime.smoothing import Smoothed
 
-Frame = NDArray[np.uint8]
-
-# Okabe and Ito's palette, BGR: told apart with every common colour blindness; the state is written out as well.
-STATE_COLORS = {
+# Okabe and Ito's palette, BGR: told apart with every common colour blindness; the state has a shape and a word as well.
+STATE_COLORS: dict[State, Color] = {
     State.OK: (115, 158, 0),
     State.LATE: (0, 159, 230),
+    State.DEGRADED: (233, 180, 86),
     State.STALE: (167, 121, 204),
     State.FAILED: (0, 94, 213),
 }
-VIDEO_CODECS = {".avi": "MJPG", ".mp4": "mp4v"}
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_QUEUE = 8  # frames: some 50 MB at 1080p
+# Corners of each state's sign in a square of 2 × 2 around its middle; a disc has none.
+_SIGNS: dict[State, tuple[tuple[float, float], ...]] = {
+    State.OK: (),
+    State.LATE: ((0, -0.95), (1, 0.85), (-1, 0.85)),
+    State.DEGRADED: ((0, -1), (1, 0), (0, 1), (-1, 0)),
+    State.STALE: ((-0.9, -1), (0.9, -1), (-0.9, 1), (0.9, 1)),  # an hour-glass
+    State.FAILED: (  # a cross
+        *((0, -0.42), (0.5, -0.92), (0.92, -0.5), (0.42, 0), (0.92, 0.5), (0.5, 0.92)),
+        *((0, 0.42), (-0.5, 0.92), (-0.92, 0.5), (-0.42, 0), (-0.92, -0.5), (-0.5, -0.92)),
+    ),
+}
+NOTHING, UNCERTAIN = "no current result", "? uncertain"
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # see gensoup.runtime.sources.video
+_WHITE: Color = (255, 255, 255)
+_SUBPIXELS = 4  # bits of a pixel in the corners of signs
+_LABEL_SHARE, _STATE_SHARE = 0.055, 0.042  # of the frame's height: 26 and 20 px at 480p
+_SMALLEST_SHARE = 0.6  # long labels shrink to so much of their size before their ends are left out
+_LEGIBLE = 9  # pixels, where the frame has room for it
 
 
-def caption(result: Result) -> tuple[str, str]:
-    """The two lines shown: label and probability, then state and age. A stale or failed result shows no label."""
-    age = f"{result.state.value}  {result.age_ms:.0f} ms"
-    if result.prediction is None or result.state is State.STALE:
-        return "no current result", age
-    return f"{_ascii(result.prediction.label)}  {result.prediction.probability:.0%}", age
+def shown_label(result: Result) -> tuple[str, float | None]:
+    """What may be called current, and its probability: the smoothed label where there is one, else the raw winner.
+
+    ``UNCERTAIN`` below the label's threshold, ``NOTHING`` for results that are stale or failed; both without a number.
+    """
+    if result.prediction is None or result.state in (State.STALE, State.FAILED):
+        return NOTHING, None
+    if isinstance(result.smoothed, Smoothed):
+        if result.smoothed.label is None:
+            return UNCERTAIN, None
+        return result.smoothed.label, result.smoothed.probability
+    return result.prediction.label, result.prediction.probability
 
 
-def draw(frame: Frame, result: Result) -> Frame:
+def caption(result: Result, age_ms: float | None = None) -> tuple[str, str]:
+    """The two lines shown: label and probability, then state and age. ``age_ms``: None: when the result was done."""
+    label, probability = shown_label(result)
+    age = result.age_ms if age_ms is None else age_ms
+    return label + _percent(probability), f"{result.state.value}  {_milliseconds(age)}"
+
+
+def draw(frame: Frame, result: Result, age_ms: float | None = None) -> Frame:
     """A copy of the BGR uint8 frame [height, width, 3] with :func:`caption` in a band at its lower left.
 
-    The band scales with the frame's height and shrinks where the text would not fit its width.
+    It scales with the frame's height; what does not fit its width shrinks, then a long label loses its end, never its
+    probability. age_ms: since capture, as shown; None: as it was when the result was done.
     """
     out = np.ascontiguousarray(frame).copy()
     height, width = out.shape[:2]
-    lines = caption(result)
-    scale = height / 540
-    text_width = max(cv2.getTextSize(line, _FONT, scale, max(1, round(2 * scale)))[0][0] for line in lines)
-    shrink = min(1.0, 0.85 * width / text_width)
-    scale, text_width = scale * shrink, round(text_width * shrink)
-    stroke, line_height = max(1, round(2 * scale)), max(8, round(34 * scale))
-    top, right = height - round(2.4 * line_height), text_width + line_height
-    color = STATE_COLORS[result.state]
-    out[top:, :right] //= 4  # darkened, not covered: what lies beneath stays visible
-    out[top:, : line_height // 4] = color
-    for row, (line, ink) in enumerate(zip(lines, ((255, 255, 255), color), strict=True)):
-        at = (line_height // 2, top + round((row + 0.85) * line_height))
-        cv2.putText(out, line, at, _FONT, scale, (0, 0, 0), stroke * 3, cv2.LINE_AA)
-        cv2.putText(out, line, at, _FONT, scale, ink, stroke, cv2.LINE_AA)
+    label_size = max(round(_LABEL_SHARE * height), min(_LEGIBLE, height // 4), 1)
+    state_size = max(round(_STATE_SHARE * height), min(_LEGIBLE, height // 4), 1)
+    bar = max(1, label_size // 4)
+    left = bar + max(1, label_size // 3)
+    room = max(1, round(0.97 * width) - left - label_size // 3)
+    label, probability = shown_label(result)
+    lines = _first_line(label, _percent(probability), room, label_size)
+    sign = round(0.75 * state_size)
+    state = fitted(caption(result, age_ms)[1], max(1, room - round(1.4 * sign)), state_size, 1)
+
+    text_right = left + max(sum(line.width for line in lines), round(1.4 * sign) + state.width)
+    right = min(width - 1, text_right + label_size // 3)
+    top = max(0, height - round(1.35 * label_size + 1.45 * state_size))
+    out[top:, :right] //= 5  # darkened, not covered: what lies beneath stays visible
+    out[top:, :bar] = STATE_COLORS[result.state]
+    baseline, at = top + round(1.05 * label_size), left
+    for line in lines:
+        draw_line(out, line, at, baseline, _WHITE)
+        at += line.width
+    baseline = height - round(0.5 * state_size)
+    _draw_sign(out, result.state, (left + sign / 2, baseline - 0.36 * state_size), sign / 2)
+    draw_line(out, state, left + round(1.4 * sign), baseline, _WHITE)
     return out
 
 
 def draw_saliency(frame: Frame, result: Result, preprocess: Preprocess) -> Frame:
-    """The frame with its saliency map over it; the frame itself where the result has none, or is no longer current."""
-    if result.prediction is None or result.prediction.saliency is None or result.state is State.STALE:
-        return frame
-    return draw_heat(frame, result.prediction.saliency, preprocess)
+    """The frame with its saliency map over it; the frame itself where there is none for what is shown.
 
-
-class AnnotatedVideo:
-    """An annotated video file, drawn and encoded in a thread of its own.
-
-    With ``wait``, ``add`` waits while the encoder is behind; without, such frames are left out and counted in
-    ``skipped``. All frames get the first one's size. Close it to complete the file.
+    The map tells where the raw winner's evidence lies: under another label, none or "uncertain" it would mislead.
     """
-
-    def __init__(self, path: Path, rate_hz: float, *, wait: bool, preprocess: Preprocess | None = None) -> None:
-        """``path``: ends in .avi (Motion JPEG) or .mp4 (MPEG-4); raises UsageError for anything else.
-
-        preprocess: the classifier's, for :func:`draw_saliency`; None: no saliency is drawn.
-        """
-        if path.suffix.lower() not in VIDEO_CODECS:
-            raise UsageError(f"--video {path}: must end in {' or '.join(VIDEO_CODECS)}")
-        self.skipped = 0
-        self._path = path
-        self._rate_hz = rate_hz
-        self._wait = wait
-        self._preprocess = preprocess
-        self._error: GenSoupError | None = None
-        self._queue: queue.Queue[tuple[Frame, Result] | None] = queue.Queue(_QUEUE)
-        self._thread = threading.Thread(target=self._encode, name="gensoup-video", daemon=True)
-        self._thread.start()
-
-    def add(self, frame: Frame, result: Result) -> None:
-        """Queue a frame, which must not be changed any more. Raises GenSoupError once the file cannot be written."""
-        if self._error is not None:
-            raise self._error
-        try:
-            self._queue.put((frame, result), block=self._wait)
-        except queue.Full:
-            self.skipped += 1
-
-    def close(self) -> None:
-        """Encode what is queued and complete the file. Raises GenSoupError when it could not be written."""
-        self._queue.put(None)
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-
-    def _encode(self) -> None:
-        writer: cv2.VideoWriter | None = None
-        size = (0, 0)
-        while (item := self._queue.get()) is not None:
-            if self._error is not None:
-                continue  # keep emptying the queue: whoever adds must not wait for ever
-            frame, result = item
-            if self._preprocess is not None:
-                frame = draw_saliency(frame, result, self._preprocess)
-            if writer is None:
-                size = (frame.shape[1], frame.shape[0])
-                writer = self._opened(size)
-                if writer is None:
-                    continue
-            if (frame.shape[1], frame.shape[0]) != size:
-                frame = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
-            writer.write(draw(frame, result))
-        if writer is not None:
-            writer.release()
-
-    def _opened(self, size: tuple[int, int]) -> cv2.VideoWriter | None:
-        codec = cv2.VideoWriter.fourcc(*VIDEO_CODECS[self._path.suffix.lower()])
-        before = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        try:
-            writer = cv2.VideoWriter(str(self._path), codec, self._rate_hz, size)
-        finally:
-            cv2.utils.logging.setLogLevel(before)
-        if writer.isOpened():
-            return writer
-        self._error = GenSoupError(f"--video {self._path}: cannot be written; check the folder and free space")
-        return None
+    prediction = result.prediction
+    if prediction is None or prediction.saliency is None or shown_label(result)[0] != prediction.label:
+        return frame
+    return draw_heat(frame, prediction.saliency, preprocess)
 
 
-def _ascii(text: str) -> str:
-    """OpenCV's fonts draw every other character as question marks."""
-    return text.encode("ascii", "replace").decode()
+def _first_line(label: str, percent: str, room: int, size: int) -> tuple[Line, ...]:
+    """Label and probability on one line; the label alone is shortened."""
+    smallest = max(1, round(_SMALLEST_SHARE * size))
+    number = fitted(percent, max(1, room // 2), size, 1) if percent else Line("", size, 0)
+    name = fitted(label, max(1, room - number.width), size, smallest)
+    if percent and name.size < number.size:  # both in one size, and the label takes what that leaves
+        number = Line(number.text, name.size, text_width(number.text, name.size))
+        name = fitted(label, max(1, room - number.width), name.size, name.size)
+    return (name, number) if percent else (name,)
+
+
+def _draw_sign(picture: Frame, state: State, middle: tuple[float, float], radius: float) -> None:
+    """The state's shape, in its colour with a white edge."""
+    color = STATE_COLORS[state]
+    edge = max(1, round(radius / 6))
+    one = 1 << _SUBPIXELS
+    x, y = middle
+    if not _SIGNS[state]:
+        at, size = (round(x * one), round(y * one)), round(radius * one)
+        cv2.circle(picture, at, size, color, -1, cv2.LINE_AA, _SUBPIXELS)
+        cv2.circle(picture, at, size, _WHITE, edge, cv2.LINE_AA, _SUBPIXELS)
+        return
+    corners = np.array([(x + radius * across, y + radius * down) for across, down in _SIGNS[state]])
+    points = [np.round(corners * one).astype(np.int32)]
+    cv2.fillPoly(picture, points, color, cv2.LINE_AA, _SUBPIXELS)
+    cv2.polylines(picture, points, True, _WHITE, edge, cv2.LINE_AA, _SUBPIXELS)
+
+
+def _percent(probability: float | None) -> str:
+    return "" if probability is None else f"  {probability:.0%}"
+
+
+def _milliseconds(age_ms: float) -> str:
+    return f"{age_ms:.0f} ms" if age_ms < 9999.5 else f"{age_ms / 1e3:.0f} s"

@@ -52,7 +52,7 @@ def write_private(path: Path, content: bytes | str) -> None:
     Raises WriteError when its folder cannot be made or is not to be trusted.
     """
     make_private(path.parent)
-    write_atomic(path, content)
+    write_atomic(path, content, 0o600)  # a mask of 002, as Ubuntu has it, would let the group write, and nobody read
 
 
 def make_private(folder: Path) -> None:

@@ -3,64 +3,147 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from gensoup.runtime.engine_options import EngineName, EnginesDir, PrecisionName, Threads
 from gensoup.runtime.signature_cli import RequireSignature
 
 if TYPE_CHECKING:
+    from gensoup.runtime.classifier import Classifier, Explaining
+    from gensoup.runtime.guard import Guarded
     from gensoup.runtime.serve import ServeSummary
+    from gensoup.runtime.stream import Mode
+    from gensoup.runtime.view import View
+    from gensoup.runtime.view.address import Address
+
+
+class RunCommand(TyperCommand):
+    """``gensoup run``, whose ``--view`` may go without its address."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        from gensoup.runtime.view.address import with_default_address
+
+        return super().parse_args(ctx, with_default_address(args))
 
 
 def run_command(
     bundle: Annotated[Path, typer.Argument(help="The bundle, NAME.gensoup.", show_default=False)],
     source: Annotated[
-        str, typer.Option(help="Video file, image, image folder, 'synthetic' or 'synthetic:720p'.", show_default=False)
+        str,
+        typer.Option(
+            help="camera:0, /dev/video0, rtsp://HOST/PATH, gst:PIPELINE, a video file, an image, an image folder or "
+            "synthetic:1080p@64; SIZE@HZ may follow a camera too.",
+            show_default=False,
+        ),
     ],
     mode: Annotated[
-        str, typer.Option(help="realtime: newest frame wins, at the source's pace; throughput: every frame, in order.")
+        str,
+        typer.Option(help="realtime: newest frame wins, at the source's pace; throughput: every frame, on all cores."),
     ] = "realtime",
     pace: Annotated[
         float | None, typer.Option(metavar="HZ", help="Frames per second in realtime mode; default: the source's.")
     ] = None,
+    reconnect: Annotated[
+        bool, typer.Option("--reconnect/--no-reconnect", help="Wait for a camera or stream that is lost, or end.")
+    ] = True,
     frames: Annotated[int | None, typer.Option(metavar="N", help="Stop after N frames.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write one line of JSON per frame.")] = None,
     video: Annotated[Path | None, typer.Option(help="Write an annotated video, .avi or .mp4.")] = None,
     saliency: Annotated[
-        bool, typer.Option("--saliency", help="Draw into the video where the evidence for the label lies.")
+        bool, typer.Option("--saliency", help="Draw into the video or view where the evidence for the label lies.")
     ] = False,
+    smooth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD",
+            help="Smoothing over time: exponential, vote or none; default: exponential, none for single images.",
+            show_default=False,
+        ),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Record annotated video and results into a folder, for its owner alone."),
+    ] = None,
+    rotate_minutes: Annotated[float, typer.Option(help="Begin a new file after so many minutes of recording.")] = 10.0,
+    rotate_mb: Annotated[float, typer.Option(help="Begin a new file after so many MB of recording.")] = 1000.0,
+    keep_free_mb: Annotated[float, typer.Option(help="Stop recording when the disk has less left.")] = 500.0,
+    view: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:PORT]",
+            help="Show the stream live in the browser; default 127.0.0.1:8064, for this machine alone. Any other host "
+            "comes with a token.",
+        ),
+    ] = None,
     engine: EngineName = "auto",
     precision: PrecisionName = None,
     engines_dir: EnginesDir = None,
     threads: Threads = None,
     require_signature: RequireSignature = None,
+    failover: Annotated[
+        bool | None,
+        typer.Option(
+            "--failover/--no-failover",
+            help="Keep ONNX Runtime's CPU engine ready for the case that the engine raises, hangs or is slow; default: "
+            "in realtime mode, where it is installed.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Classify live or recorded frames with a bundle."""
+    from contextlib import ExitStack
     from typing import get_args
 
     from rich.console import Console
     from rich.progress import Progress
 
-    from gensoup.runtime.classifier import Classifier, Explaining
     from gensoup.runtime.console import stage_bars
-    from gensoup.runtime.errors import EngineError, UsageError
+    from gensoup.runtime.errors import DataError, EngineError, UsageError
+    from gensoup.runtime.failover import load_live
+    from gensoup.runtime.files import check_outputs
+    from gensoup.runtime.recording import RecordingOptions
     from gensoup.runtime.serve import serve
+    from gensoup.runtime.smoothing import Smoothing
     from gensoup.runtime.sources import open_source
     from gensoup.runtime.stream import Mode
+    from gensoup.runtime.swap import released
+    from gensoup.runtime.view.address import parse_address
 
     if mode not in get_args(Mode):
         raise UsageError(f"--mode '{mode}': must be one of {', '.join(get_args(Mode))}")
-    if saliency and video is None:
-        raise UsageError("--saliency: draws into the annotated video; name one with --video FILE.mp4")
-    opened = open_source(source)
+    if saliency and video is None and record is None and view is None:
+        raise UsageError("--saliency: draws into pictures; take --video FILE.mp4, --record DIR or --view")
+    if failover and mode == "throughput":
+        raise UsageError("--failover: throughput mode has no deadline and watches no engine; leave it out")
+    check_outputs({"--json": json_out, "--video": video}, (bundle, Path(source), require_signature))
+    address = None if view is None else parse_address(view)
+    recording = None if record is None else RecordingOptions(record, rotate_minutes, rotate_mb, keep_free_mb)
+    if smooth is not None:
+        Smoothing(smooth)  # type: ignore[arg-type]  # told before the source is opened
+    console = Console(stderr=True)
+    opened = open_source(
+        source, reconnect=reconnect, on_event=lambda event: console.print(event.text, markup=False, highlight=False)
+    )
+    images = opened.rate_hz is None and opened.frames is not None
+    smoothing = Smoothing(smooth or ("none" if images else "exponential"))  # type: ignore[arg-type]
     with stage_bars() as report:
-        classifier = Classifier.load(bundle, engine, precision, threads, require_signature, engines_dir, report)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+        # In throughput mode the threads are the workers, each with an engine's copy of one thread.
+        engine_threads = 1 if mode == "throughput" else threads
+        options = (bundle, engine, precision, engine_threads, require_signature, engines_dir, report)
+        classifier = load_live(*options, failover=failover, saliency=saliency, realtime=mode == "realtime")
+    with ExitStack() as stack:
+        stack.enter_context(released(classifier))
+        watched = None
+        if address is not None:
+            watched = stack.enter_context(_view(address, classifier, bundle, opened.name, mode))  # type: ignore[arg-type]
+            console.print(f"live view: {watched.url}", markup=False, highlight=False, soft_wrap=True)
+        bar = stack.enter_context(Progress(console=console, transient=True))
         task = bar.add_task("frames", total=None)
         summary = serve(
-            Explaining(classifier) if saliency else classifier,
+            classifier,
             opened,
             mode=mode,  # type: ignore[arg-type]
             pace_hz=pace,
@@ -68,11 +151,37 @@ def run_command(
             video_out=video,
             max_frames=frames,
             preprocess=classifier.preprocess if saliency else None,
+            workers=threads,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
+            smoothing=smoothing,
+            recording=recording,
+            notify=lambda message: bar.console.print(message, markup=False, highlight=False, soft_wrap=True),
+            view=watched,
         )
     _print_summary(summary, opened.name)
+    if summary.source_failure:
+        raise DataError(f"{opened.name}: lost ({summary.source_failure}); --reconnect would wait for it")
     if summary.results and summary.states.get("FAILED") == summary.results:
         raise EngineError(f"{bundle}: {summary.engine} failed on every frame ({summary.failure})")
+
+
+def _view(
+    address: Address, classifier: Classifier | Explaining | Guarded, bundle: Path, source: str, mode: Mode
+) -> View:
+    from gensoup.runtime.smoothing import Labelling
+    from gensoup.runtime.view import About, View
+
+    labelling = Labelling.of_classifier(classifier)
+    about = About(
+        labels=classifier.labels,
+        bundle=bundle.name,
+        source=source,
+        mode=mode,
+        sha256=classifier.sha256,
+        precision=classifier.precision,
+        thresholds=dict(zip(labelling.labels, map(float, labelling.thresholds), strict=True)),
+    )
+    return View(address, about, classifier.preprocess)
 
 
 def _print_summary(summary: ServeSummary, source: str) -> None:
@@ -97,6 +206,16 @@ def _print_summary(summary: ServeSummary, source: str) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for event in summary.events:
+        console.print(f"{event.kind}: {event.engine} ({event.reason})", markup=False, highlight=False, soft_wrap=True)
+    if summary.losses:
+        console.print(
+            f"source lost {summary.losses} ×, connected again {summary.reconnects} ×, "
+            f"{summary.away_s:.1f} s without it",
+            highlight=False,
+        )
+    for line in _kept_lines(summary):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if summary.failure:
         console.print(f"first failure: {summary.failure}", markup=False, highlight=False, soft_wrap=True)
     if summary.undelivered or summary.video_skipped:
@@ -107,3 +226,9 @@ def _print_summary(summary: ServeSummary, source: str) -> None:
         )
     for line in summary.skipped:
         console.print(f"skipped {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _kept_lines(summary: ServeSummary) -> list[str]:
+    """What smoothing and recording did."""
+    lines = [] if summary.smoothing is None else summary.smoothing.lines_to_show()
+    return lines + ([] if summary.recording is None else summary.recording.lines_to_show())

@@ -43,12 +43,13 @@ class Sealed:
     """A bundle's bytes, found undamaged.
 
     unsigned: the file as it was before it was signed, digest included; digest: that of ``unsigned``, by which
-    a bundle is known. signatures: not checked.
+    a bundle is known. signatures: not checked. size: bytes of the file, signatures included.
     """
 
     unsigned: bytes
     digest: str
     signatures: tuple[Signature, ...]
+    size: int
 
 
 def unseal(content: bytes) -> Sealed:
@@ -68,7 +69,7 @@ def unseal(content: bytes) -> Sealed:
         signatures.insert(0, Signature(*(bytes.fromhex(part.decode()) for part in found.groups())))
         end -= _LINE_LENGTH
     if not signatures:
-        return Sealed(content, digest, ())
+        return Sealed(content, digest, (), len(content))
     if len(signatures) > MAX_SIGNATURES:
         raise BundleError(f"more than {MAX_SIGNATURES} signatures, no bundle of ours")
     end -= _LENGTH_FIELD
@@ -77,7 +78,7 @@ def unseal(content: bytes) -> Sealed:
     unsigned = hashlib.sha256(whole[:end])
     unsigned.update(_UNSIGNED_LENGTH)
     digest = unsigned.hexdigest()
-    return Sealed(b"".join((whole[:end], _UNSIGNED_LENGTH, digest.encode())), digest, tuple(signatures))
+    return Sealed(b"".join((whole[:end], _UNSIGNED_LENGTH, digest.encode())), digest, tuple(signatures), len(content))
 
 
 def seal(unsigned: bytes, signatures: Sequence[Signature] = ()) -> bytes:

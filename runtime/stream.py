@@ -6,78 +6,48 @@ All times are seconds of ``time.monotonic()`` (CLOCK_MONOTONIC on Linux), and no
 from __future__ import annotations
 
 import math
-import queue
+import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gensoup.runtime.classifier import Prediction
-from gensoup.runtime.engines import Engine
+from gensoup.runtime.classifier import FrameClassifier, Prediction
+from gensoup.runtime.delivery import Deadlines, Delivery
 from gensoup.runtime.errors import DataError, UsageError
+from gensoup.runtime.events import Event
+from gensoup.runtime.frame_pool import FramePool
+from gensoup.runtime.inference import Answer, Inference
 from gensoup.runtime.mailbox import Mailbox, MailboxClosed
+from gensoup.runtime.outlet import ResultIterator
+from gensoup.runtime.pixels import PixelFormat, check_frame, to_bgr
+from gensoup.runtime.result import Result, State
+from gensoup.runtime.swap import load_like, release, same_labels
 
 Mode = Literal["realtime", "throughput"]
+LIMIT_MS, STALE_AFTER_MS = 15.625, 250.0  # one frame at 64 Hz; a quarter of a second
 Frame = NDArray[np.uint8]
 
 
-class State(str, Enum):
-    """How far a result can be trusted as the present.
+class FrameSmoother(Protocol):
+    """What a stream needs of a smoother over time; both methods are called in the inference thread alone."""
 
-    OK: in time. LATE: its age passed the limit. STALE: too old to be shown as current. FAILED: no prediction.
-    """
+    def update(self, prediction: Prediction, captured_at: float, frame: Frame) -> object:
+        """Take the next prediction; what is returned becomes ``Result.smoothed``.
 
-    OK = "OK"
-    LATE = "LATE"
-    STALE = "STALE"
-    FAILED = "FAILED"
+        captured_at: ``time.monotonic()`` seconds, never later than now; it may run backwards, as a camera's clock may.
+        frame: what was classified, BGR uint8 [height, width, 3] of the camera's size; valid during this call only.
+        """
+        ...
 
-
-@dataclass(frozen=True)
-class Result:
-    """What became of one frame.
-
-    captured_at, pushed_at, started_at, done_at: ``time.monotonic()`` seconds when the frame arrived (as the caller of
-        :meth:`Stream.push` says, else ``pushed_at``), was handed to the stream, reached the inference thread, was done.
-    drops: frames replaced by newer ones before they were classified, since the stream began.
-    prediction: None if and only if the state is FAILED; ``error`` then says why.
-    """
-
-    frame_id: int
-    captured_at: float
-    pushed_at: float
-    started_at: float
-    done_at: float
-    drops: int
-    state: State
-    prediction: Prediction | None
-    engine: str
-    error: str = ""
-
-    @property
-    def age_ms(self) -> float:
-        """Milliseconds from capture to the result."""
-        return (self.done_at - self.captured_at) * 1e3
-
-    @property
-    def latency_ms(self) -> float:
-        """Milliseconds from push to the result: copy, wait, preprocessing and inference."""
-        return (self.done_at - self.pushed_at) * 1e3
-
-
-class FrameClassifier(Protocol):
-    """What a stream needs of a classifier: :class:`gensoup.runtime.Classifier` has it."""
-
-    engine: Engine
-
-    def __call__(self, frame: Frame) -> Prediction:
-        """Classify a BGR uint8 frame [height, width, 3]."""
+    def reset(self) -> None:
+        """Forget everything: the next prediction has other labels."""
         ...
 
 
@@ -85,6 +55,7 @@ class FrameClassifier(Protocol):
 class _Job:
     frame_id: int
     frame: Frame
+    format: PixelFormat
     captured_at: float
     pushed_at: float
 
@@ -92,18 +63,22 @@ class _Job:
 class Stream:
     """Classifies the newest frame, always; use it as a context manager.
 
-    ``push`` may be called from any thread; one thread alone calls the classifier; another one alone calls
-    ``on_result(result)``, in the order of the frames, so a slow consumer never holds up inference. What such a consumer
-    leaves in the queue of ``sink_size`` results is dropped, oldest first, and counted in ``undelivered``; the state is
-    judged anew on delivery, so that what waited there too long comes as STALE.
-    If ``on_result`` raises, the stream goes on; the first exception stays in ``callback_error`` and :meth:`close`
+    ``push`` may be called from any thread; one thread alone calls the classifier and the smoother; another one alone
+    calls ``on_result(result)``, in the order of the frames, and ``on_event(event)``, so a slow consumer never holds up
+    inference. Beside or instead of ``on_result``, any number of ``for result in stream`` loops may run, in other
+    threads than the one that pushes; each gets every result from its beginning on, and ends when the stream is closed.
+    What a consumer leaves in its queue of ``sink_size`` results is dropped, oldest first, and counted in
+    ``undelivered``; the state is judged anew on delivery, so that what waited there too long comes as STALE.
+    If a callback raises, the stream goes on; the first exception stays in ``callback_error`` and :meth:`close`
     raises it, unless the ``with`` block ends in an exception of its own.
 
     realtime: ``push`` never waits; a frame that still waits when a newer one comes is dropped, counted in ``drops`` and
         told to ``on_drop(frame_id)``, called in the pushing thread. A result older than ``limit_ms`` is LATE, one older
         than ``stale_after_ms`` STALE.
-    throughput: every frame, in order; ``push`` waits for its turn, inference waits for the consumer, and no deadline is
-        judged: results are OK or FAILED.
+    throughput: every frame, in order; ``push`` waits for its turn, inference for the consumers; no deadline is judged.
+
+    With a classifier of :func:`gensoup.runtime.load_guarded` an engine that fails is replaced: results are DEGRADED
+    meanwhile. Without, results are FAILED while the engine raises, and there are none while it hangs.
     """
 
     def __init__(
@@ -111,96 +86,144 @@ class Stream:
         classifier: FrameClassifier,
         on_result: Callable[[Result], None] | None = None,
         *,
-        limit_ms: float = 15.625,
-        stale_after_ms: float = 250.0,
+        limit_ms: float = LIMIT_MS,
+        stale_after_ms: float = STALE_AFTER_MS,
         mode: Mode = "realtime",
         on_drop: Callable[[int], None] | None = None,
+        on_event: Callable[[Event], None] | None = None,
         sink_size: int = 1,
+        smoother: FrameSmoother | None = None,
     ) -> None:
-        """The threads start at once. Raises UsageError for an unknown mode or limits that are not positive."""
+        """The threads start at once. smoother: sees every prediction, within the time that counts.
+
+        Raises UsageError for an unknown mode or limits that are not positive.
+        """
         if mode not in get_args(Mode):
             raise UsageError(f"mode '{mode}': must be one of {', '.join(get_args(Mode))}")
-        if not (0 < limit_ms < math.inf and 0 < stale_after_ms < math.inf and sink_size > 0):
-            raise UsageError("limit_ms, stale_after_ms and sink_size must be positive")
-        self.undelivered = 0
-        self.callback_error: Exception | None = None
-        self._classifier = classifier
-        self._on_result = on_result
+        deadlines = Deadlines(limit_ms, stale_after_ms, judged=mode == "realtime")
+        self.clock_faults = 0
+        self._delivery = Delivery(deadlines, sink_size, on_result, on_event)
         self._on_drop = on_drop
-        self._limit_ms = limit_ms
-        self._stale_after_ms = stale_after_ms
-        self._mode: Mode = mode
         self._mailbox: Mailbox[_Job] = Mailbox(blocking=mode == "throughput")
-        self._results: queue.Queue[Result | None] = queue.Queue(sink_size)
-        self._spare: list[Frame] = []
-        self._latest: Result | None = None
+        self._pool = FramePool()
         self._next_id = 0
-        self._settled_frames = 0
-        self._pushing = threading.Lock()
-        self._settled = threading.Condition()  # guards _next_id, _settled_frames, _latest, _spare, undelivered
-        self._threads = [
-            threading.Thread(target=self._infer, name="gensoup-inference", daemon=True),
-            threading.Thread(target=self._deliver, name="gensoup-sink", daemon=True),
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._pushing, self._swapping = threading.Lock(), threading.Lock()
+        self._loaded: FrameClassifier | None = None  # by a swap: ours to close
+        self._process = os.getpid()
+        work = _Work(self._delivery, self._mailbox, self._pool, smoother, deadlines)
+        self._inference: Inference[_Job] = Inference(classifier, self._mailbox, work)
 
     @property
     def drops(self) -> int:
         """Frames replaced by newer ones so far."""
         return self._mailbox.drops
 
-    def push(self, frame: Frame, captured_at: float | None = None) -> int:
-        """Hand in a BGR uint8 frame [height, width, 3]; return its id: 0, 1, 2, …
+    @property
+    def undelivered(self) -> int:
+        """Results dropped because a consumer was slow, of all consumers together."""
+        return self._delivery.undelivered
 
-        The frame is copied: its owner may change it at once. captured_at: when it arrived, in seconds of
-        ``time.monotonic()``; None means now. Raises DataError for anything but a frame, UsageError after ``close``.
+    @property
+    def callback_error(self) -> Exception | None:
+        """The first exception of a callback; ``close`` raises it, and it is gone."""
+        return self._delivery.callback_error
+
+    def push(self, frame: Frame, captured_at: float | None = None, format: PixelFormat = "bgr") -> int:
+        """Hand in a uint8 frame; return its id: 0, 1, 2, …
+
+        frame: of any size, any strides; its shape as :mod:`gensoup.runtime.pixels` says, [height, width, 3] for BGR and
+            RGB. It is copied as it is, its owner may change it at once, and made BGR in the inference thread.
+        captured_at: when it arrived, in seconds of ``time.monotonic()``; None means now. One in the future is taken for
+            now and counted in ``clock_faults``; one before the last frame's is believed: it can only make a result old.
+        Raises DataError for anything but a frame or a time, UsageError after ``close`` and in a forked child.
         """
-        _check_frame(frame)
+        self._check_process()
+        check_frame(frame, format)
+        if captured_at is not None and not _is_time(captured_at):
+            raise DataError(f"captured_at must be seconds of time.monotonic(), got {captured_at!r}")
         with self._pushing:
             try:
                 if self._mailbox.blocking:
                     self._mailbox.wait_until_free()
                 pushed_at = time.monotonic()
-                buffer = self._buffer(frame.shape)
+                arrived_at = pushed_at if captured_at is None else float(captured_at)
+                if arrived_at > pushed_at:
+                    arrived_at = pushed_at
+                    self.clock_faults += 1
+                buffer = self._pool.take(frame.shape)
                 np.copyto(buffer, frame)
-                job = _Job(self._next_id, buffer, pushed_at if captured_at is None else captured_at, pushed_at)
+                job = _Job(self._next_id, buffer, format, arrived_at, pushed_at)
                 replaced = self._mailbox.put(job)
             except MailboxClosed as error:
                 raise UsageError("the stream is closed: push frames before close()") from error
-            with self._settled:
-                self._next_id += 1
+            self._next_id += 1
+            self._delivery.expect()
             if replaced is not None:
-                self._release(replaced.frame)
-                self._settle()
+                self._pool.give_back(replaced.frame)
+                self._delivery.settle()
         if replaced is not None and self._on_drop is not None:  # outside of the lock: it may push
             self._on_drop(replaced.frame_id)
         return job.frame_id
 
     def latest(self) -> Result | None:
         """The newest result, None before the first. Its state is STALE once it is older than ``stale_after_ms``."""
-        with self._settled:
-            result = self._latest
-        return None if result is None else self._aged(result)
+        return self._delivery.latest()
+
+    def __iter__(self) -> ResultIterator:
+        """Results from now on, to the end at :meth:`close`."""
+        self._check_process()
+        return self._delivery.iterate()
+
+    def swap(self, bundle: str | Path | FrameClassifier) -> None:
+        """Let another bundle answer: opened with the options of the running one and proven on its golden frames beside
+        it, in the calling thread, then switched to between two frames. Labels may change: ``Result.bundle`` tells.
+
+        A classifier that is loaded already is taken as it is, and stays the caller's to close. Raises BundleError, and
+        all else that loading may, UsageError after ``close``; the running one then goes on.
+        """
+        self._check_process()
+        with self._swapping:
+            if isinstance(bundle, (str, Path)):
+                loaded = fresh = load_like(self._inference.classifier, Path(bundle))
+            else:
+                loaded, fresh = None, bundle
+            try:
+                self._inference.switch(fresh)
+            except Exception:
+                if loaded is not None:
+                    release(loaded)
+                raise
+            before, self._loaded = self._loaded, loaded
+            if before is not None:
+                release(before)
 
     def drain(self, timeout: float | None = None) -> bool:
-        """Wait until every frame pushed so far is dropped or delivered; False if ``timeout`` seconds are too few."""
-        with self._settled:
-            return self._settled.wait_for(lambda: self._settled_frames >= self._next_id, timeout)
+        """Wait until every frame pushed so far is dropped, or classified and passed to ``on_result``; what waits for a
+        ``for`` loop does not count. False if ``timeout`` seconds are too few."""
+        self._check_process()
+        return self._delivery.drain(timeout)
 
-    def close(self) -> None:
-        """Classify and deliver what was accepted, end both threads, raise the first exception of ``on_result`` once.
+    def close(self, timeout: float | None = None) -> bool:
+        """Classify and deliver what was accepted, end all threads, raise the first exception of a callback once.
 
-        Called from ``on_result`` it only asks for the end: waiting there for the other thread would be for ever.
+        Called from a callback or the smoother it only asks for the end: waiting there would be for ever. So is an
+        engine that hangs without a guard: with ``timeout`` seconds, False says that it was not waited for.
         """
+        self._check_process()
         self._mailbox.close()
-        if threading.current_thread() in self._threads:
-            return
-        for thread in self._threads:
-            thread.join()
-        error, self.callback_error = self.callback_error, None
+        self._delivery.hurry()
+        me = threading.current_thread()
+        if self._delivery.is_mine(me) or self._inference.is_mine(me) or not self._inference.join(timeout):
+            return False
+        self._delivery.join()
+        with self._swapping:
+            loaded, self._loaded = self._loaded, None
+            if loaded is not None:
+                release(loaded)
+        error, self._delivery.callback_error = self._delivery.callback_error, None
         if error is not None:
             raise error
+        return True
 
     def __enter__(self) -> Stream:
         return self
@@ -212,96 +235,76 @@ class Stream:
             if error is None:
                 raise
 
-    def _infer(self) -> None:
-        try:
-            while True:
-                job = self._mailbox.get()
-                if job is not None:
-                    self._publish(self._classified(job))
-        except MailboxClosed:
-            self._results.put(None)
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise UsageError("a stream does not survive a fork: its threads are not here; open one in this process")
 
-    def _classified(self, job: _Job) -> Result:
-        started_at = time.monotonic()
-        prediction: Prediction | None = None
-        problem = ""
-        try:
-            prediction = self._classifier(job.frame)
-            if not math.isfinite(prediction.probability):
-                prediction, problem = None, "the engine gave a probability that is not finite"
-        except Exception as error:
-            problem = str(error) or type(error).__name__
+
+class _Work:
+    """What the inference thread does beside classifying; see :class:`gensoup.runtime.inference.Handler`."""
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        mailbox: Mailbox[_Job],
+        pool: FramePool,
+        smoother: FrameSmoother | None,
+        deadlines: Deadlines,
+    ) -> None:
+        self._delivery = delivery
+        self._mailbox = mailbox
+        self._pool = pool
+        self._smoother = smoother
+        self._deadlines = deadlines
+        self._converted: Frame | None = None
+
+    def picture(self, job: _Job) -> Frame:
+        """The frame as BGR, in a buffer that the next one takes over."""
+        if job.format == "bgr":
+            return job.frame
+        self._converted = to_bgr(job.frame, job.format, self._converted)
+        return self._converted
+
+    def answered(self, job: _Job, answer: Answer) -> None:
+        """Smooth, judge, pass on; the buffer is free unless a call that was given up may still read it."""
+        prediction, error = answer.prediction, answer.error
+        smoothed: object = None
+        if prediction is not None and answer.frame is not None and self._smoother is not None:
+            try:
+                smoothed = self._smoother.update(prediction, job.captured_at, answer.frame)
+            except Exception as caught:
+                prediction, error = None, str(caught) or type(caught).__name__
         done_at = time.monotonic()
-        self._release(job.frame)
-        state = State.FAILED if prediction is None else self._judged((done_at - job.captured_at) * 1e3)
-        engine = self._classifier.engine.name
-        times = (job.captured_at, job.pushed_at, started_at, done_at)
-        return Result(job.frame_id, *times, self.drops, state, prediction, engine, problem)
+        if answer.frame is None:
+            self._converted = None
+        else:
+            self._pool.give_back(job.frame)
+        state = State.FAILED
+        if prediction is not None:
+            state = self._deadlines.state((done_at - job.captured_at) * 1e3, answer.degraded)
+        times = (job.captured_at, job.pushed_at, answer.started_at, done_at)
+        drops, engine, bundle = self._mailbox.drops, answer.engine, answer.bundle
+        result = Result(job.frame_id, *times, drops, state, prediction, engine, error, smoothed, bundle)
+        self._delivery.publish(result)
 
-    def _judged(self, age_ms: float) -> State:
-        if self._mode == "throughput" or age_ms <= self._limit_ms:
-            return State.OK
-        return State.STALE if age_ms > self._stale_after_ms else State.LATE
+    def told(self, event: Event) -> None:
+        """Pass on what happened to the engine."""
+        self._delivery.tell(event)
 
-    def _aged(self, result: Result) -> Result:
-        """The result as it counts now: STALE once it is older than ``stale_after_ms``."""
-        age_ms = (time.monotonic() - result.captured_at) * 1e3
-        if result.state is State.FAILED or age_ms <= self._stale_after_ms:
-            return result
-        return replace(result, state=State.STALE)
+    def switched(self, before: FrameClassifier, now: FrameClassifier) -> None:
+        """Another bundle answers: what was smoothed holds only for the same labels."""
+        if self._smoother is not None and not same_labels(before, now):
+            self._smoother.reset()
+        bundle = str(getattr(now, "sha256", ""))
+        self._delivery.tell(Event("swapped", time.monotonic(), now.engine.name, f"bundle {bundle[:16]}"))
 
-    def _publish(self, result: Result) -> None:
-        with self._settled:
-            self._latest = result
-        if self._mode == "throughput":
-            self._results.put(result)
-            return
-        while True:
-            try:
-                self._results.put_nowait(result)
-                return
-            except queue.Full:
-                self._discard_oldest()
-
-    def _discard_oldest(self) -> None:
-        try:
-            self._results.get_nowait()
-        except queue.Empty:  # the sink took it meanwhile
-            return
-        with self._settled:
-            self.undelivered += 1
-        self._settle()
-
-    def _deliver(self) -> None:
-        while (result := self._results.get()) is not None:
-            try:
-                if self._on_result is not None:
-                    self._on_result(result if self._mode == "throughput" else self._aged(result))
-            except Exception as error:
-                self.callback_error = self.callback_error or error
-            self._settle()
-
-    def _settle(self) -> None:
-        with self._settled:
-            self._settled_frames += 1
-            self._settled.notify_all()
-
-    def _buffer(self, shape: tuple[int, ...]) -> Frame:
-        """A pooled buffer: at most three are in use at once (being filled, waiting, being classified)."""
-        with self._settled:
-            while self._spare:
-                buffer = self._spare.pop()
-                if buffer.shape == shape:
-                    return buffer
-        return np.empty(shape, np.uint8)
-
-    def _release(self, buffer: Frame) -> None:
-        with self._settled:
-            self._spare.append(buffer)
+    def ended(self) -> None:
+        """The last frame is done."""
+        self._delivery.end()
 
 
-def _check_frame(frame: object) -> None:
-    if isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3:
-        return
-    got = f"{frame.dtype} {list(frame.shape)}" if isinstance(frame, np.ndarray) else type(frame).__name__
-    raise DataError(f"a frame must be a BGR uint8 array [height, width, 3], got {got}")
+def _is_time(value: object) -> bool:
+    try:
+        return math.isfinite(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return False

@@ -29,6 +29,9 @@ _ENGINES: dict[str, tuple[tuple[str, ...], str]] = {
     "tensorrt-rtx": (("tensorrt-rtx",), "tensorrt-rtx"),
 }
 ENGINES: tuple[str, ...] = tuple(_ENGINES)
+ON_CPU = (REFERENCE, "openvino-cpu")
+# Those that compile for minutes before their first frame.
+COMPILING = (*LIBRARIES, "onnxruntime-tensorrt")
 _FINISHED = "finished"
 
 
@@ -38,7 +41,7 @@ def obstacle(name: str) -> GenSoupError | None:
     # On Jetson TensorRT is a package of the system's, which only an import finds.
     if installed_version(*packages) is None and not _importable(packages[0]):
         return MissingDependencyError(packages[0], extra)
-    if name not in (REFERENCE, "openvino-cpu") and not _has_nvidia_driver():
+    if name not in ON_CPU and not _has_nvidia_driver():
         return EngineError(f"{name}: no NVIDIA driver here: nvidia-smi should show the GPU")
     return None
 
@@ -57,15 +60,18 @@ def check_engine(name: str) -> None:
         raise UsageError(f"--engine {name}: {_remedy(name, reason)}; usable here: {usable}")
 
 
-def ready_without_building(name: str, model: bytes, precision: str) -> bool:
-    """Whether an engine can be tried unasked: nothing that compiles for minutes, only what was built before."""
+def ready_without_building(name: str, model: bytes, precision: str, engines_dir: Path | None = None) -> bool:
+    """Whether an engine can be tried unasked: nothing that compiles for minutes, only what was built before.
+
+    engines_dir: as for :func:`open_engine`.
+    """
     if obstacle(name) is not None:
         return False
     if name in LIBRARIES:
         from gensoup.runtime.engines.tensorrt import find_engine
 
         try:
-            find_engine(_library(name), model, precision, (PROBABILITIES,))
+            find_engine(_library(name), model, precision, (PROBABILITIES,), _ahead_of_time(name, engines_dir))
         except GenSoupError:
             return False
     if name == "onnxruntime-tensorrt":
@@ -78,7 +84,7 @@ def open_engine(
 ) -> Engine:
     """Load an ONNX ``model`` of ``precision`` into the engine ``name``.
 
-    threads: CPU cores, None: the engine's default. engines_dir: where engines built ahead of time lie, for TensorRT.
+    threads: CPU cores, None: the engine's default. engines_dir: where TensorRT-RTX engines built ahead of time lie.
     ``onnxruntime-tensorrt`` compiles at the first call, for minutes; TensorRT's own engines must have been built.
     Raises EngineError, MissingDependencyError.
     """
@@ -87,7 +93,7 @@ def open_engine(
     if name in LIBRARIES:
         from gensoup.runtime.engines.tensorrt import TensorRtEngine
 
-        return TensorRtEngine(_library(name), model, precision, engines_dir)
+        return TensorRtEngine(_library(name), model, precision, _ahead_of_time(name, engines_dir))
     if name == "openvino-cpu":
         from gensoup.runtime.engines.openvino import OpenVinoEngine
 
@@ -115,6 +121,11 @@ def this_device() -> Mapping[str, Any]:
     """What is measured here holds for machines with the same of this alone."""
     told = fingerprint()
     return {name: told[name] for name in ("model", "cpu", "cores", "usable_cores", "machine", "gpus", "nvidia_driver")}
+
+
+def _ahead_of_time(name: str, engines_dir: Path | None) -> Path | None:
+    """Only TensorRT for RTX builds for other GPUs than the one at hand."""
+    return engines_dir if name == "tensorrt-rtx" else None
 
 
 def _library(name: str) -> Library:

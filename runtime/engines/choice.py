@@ -7,6 +7,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ from gensoup.runtime.engines import Engine
 from gensoup.runtime.engines.catalogue import (
     AUTO,
     ENGINES,
+    ON_CPU,
     check_engine,
     open_engine,
     ready_without_building,
     this_device,
     versions,
 )
-from gensoup.runtime.errors import GenSoupError, UsageError, WriteError
+from gensoup.runtime.errors import EngineError, GenSoupError, UsageError, WriteError
 from gensoup.runtime.private_cache import cache_root, read_private, write_private
 
 FORMAT = 1
@@ -68,6 +70,8 @@ def candidates(request: Request, models: Mapping[str, bytes]) -> list[Candidate]
     Raises UsageError for an engine that is unknown or cannot be used here, or a precision that the bundle lacks.
     """
     check_engine(request.engine)
+    if request.engines_dir is not None and request.engine not in (AUTO, "tensorrt-rtx"):
+        raise UsageError(f"--engines-dir: holds engines of tensorrt-rtx; leave it out with --engine {request.engine}")
     if request.precision is not None and request.precision not in models:
         raise UsageError(
             f"--precision '{request.precision}': this bundle holds {', '.join(models)}; "
@@ -81,7 +85,7 @@ def candidates(request: Request, models: Mapping[str, bytes]) -> list[Candidate]
         Candidate(engine, precision)
         for engine in ENGINES
         for precision in precisions
-        if ready_without_building(engine, models[precision], precision)
+        if ready_without_building(engine, models[precision], precision, request.engines_dir)
     ]
     # Without any engine installed the reference says what to install.
     return found or [Candidate(ENGINES[0], precisions[0])]
@@ -92,7 +96,7 @@ def choose(
     models: Mapping[str, bytes],
     bundle_sha256: str,
     frame: NDArray[np.uint8],
-    prove: Callable[[Engine, str], None],
+    prove: Callable[[Engine, str], object],
     progress: StageProgress | None = None,
 ) -> Chosen:
     """Open the fastest candidate that ``prove`` (engine, precision) lets pass; measured once, then remembered.
@@ -108,7 +112,7 @@ def choose(
         try:
             prove(engine, candidate.precision)
         except GenSoupError:
-            engine.close()
+            _close(engine)
             raise
         return engine
 
@@ -122,22 +126,36 @@ def choose(
             pass
     report = progress or (lambda stage, done, total: None)
     engines: dict[Candidate, Engine] = {}
-    errors: list[GenSoupError] = []
+    errors: dict[Candidate, GenSoupError] = {}
     for number, candidate in enumerate(wanted):
         report("engines", number, len(wanted) + _ROUNDS)
         try:
             engines[candidate] = opened(candidate)
         except GenSoupError as error:
-            errors.append(error)
+            errors[candidate] = error
+    milliseconds = _measure(engines, frame, report, errors) if len(engines) > 1 else {}
+    for candidate in errors.keys() & engines.keys():
+        _close(engines.pop(candidate))
     if not engines:
-        raise errors[0]
-    milliseconds = _measure(engines, frame, report) if len(engines) > 1 else {}
+        raise errors[wanted[0]]
     best = fastest(milliseconds) if milliseconds else next(iter(engines))
     for candidate, engine in engines.items():
         if candidate != best:
-            engine.close()
-    remember(memory, best, milliseconds)
+            _close(engine)
+    if not any(_may_pass(candidate, error) for candidate, error in errors.items()):
+        remember(memory, best, milliseconds)
     return Chosen(engines[best], best.precision, milliseconds)
+
+
+def _close(engine: Engine) -> None:
+    with suppress(EngineError):  # a GPU that is lost cannot be tidied up
+        engine.close()
+
+
+def _may_pass(candidate: Candidate, error: GenSoupError) -> bool:
+    """Whether a candidate may do better at the next start: a GPU that was not ready, and not one with wrong answers."""
+    failed = isinstance(error, EngineError) or isinstance(error.__cause__, EngineError)
+    return failed and candidate.engine not in ON_CPU
 
 
 def fastest(milliseconds: Mapping[Candidate, float]) -> Candidate:
@@ -180,16 +198,25 @@ def remember(memory: Path, best: Candidate, milliseconds: Mapping[Candidate, flo
 
 
 def _measure(
-    engines: Mapping[Candidate, Engine], frame: NDArray[np.uint8], report: StageProgress
+    engines: Mapping[Candidate, Engine],
+    frame: NDArray[np.uint8],
+    report: StageProgress,
+    errors: dict[Candidate, GenSoupError],
 ) -> dict[Candidate, float]:
-    """Median milliseconds of an inference at an endoscope's pace. In turns: a disturbance then hits all of them."""
+    """Median milliseconds of an inference at an endoscope's pace. In turns: a disturbance then hits all of them.
+
+    An engine that fails is left out, and its error put into ``errors``.
+    """
     taken: dict[Candidate, list[float]] = {candidate: [] for candidate in engines}
     for number in range(_ROUNDS):
         report("engines", len(engines) + number, len(engines) + _ROUNDS)
-        for candidate, engine in engines.items():
-            taken[candidate] += _paced(engine, frame)
+        for candidate in [candidate for candidate in engines if candidate not in errors]:
+            try:
+                taken[candidate] += _paced(engines[candidate], frame)
+            except EngineError as error:
+                errors[candidate] = error
     report("engines", len(engines) + _ROUNDS, len(engines) + _ROUNDS)
-    return {candidate: statistics.median(values) for candidate, values in taken.items()}
+    return {candidate: statistics.median(values) for candidate, values in taken.items() if candidate not in errors}
 
 
 def _paced(engine: Engine, frame: NDArray[np.uint8]) -> list[float]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gensoup.runtime.device import nvidia_release
 from gensoup.runtime.errors import EngineError, MissingDependencyError
 
 
@@ -45,13 +46,16 @@ class Cuda:
         return results[0] if len(results) == 1 else tuple(results) or None
 
     def device(self) -> dict[str, str]:
-        """GPU name, compute capability ("86") and driver version of device 0."""
+        """GPU name, compute capability ("86") and driver of device 0.
+
+        The driver's own version where the system tells it: CUDA's, 12040 for 12.4, is the same for many drivers.
+        """
         properties = self.call("cudaGetDeviceProperties", 0)
         name = properties.name
         return {
             "gpu": (name.decode() if isinstance(name, bytes) else str(name)).rstrip("\0"),
             "sm": f"{properties.major}{properties.minor}",
-            "driver": str(self.call("cudaDriverGetVersion")),
+            "driver": nvidia_release() or str(self.call("cudaDriverGetVersion")),
         }
 
 

@@ -74,11 +74,13 @@ def store_engine(key: EngineKey, plan: bytes, notes: Mapping[str, Any], folder: 
 
     The engine is written first: without its description it is not there. Raises WriteError.
     """
-    write = write_private if folder is None else write_atomic
     path = (folder or engines_folder()) / key.file_name
     described = {"format": FORMAT, "engine_sha256": model_digest(plan), "key": asdict(key), "notes": dict(notes)}
-    write(path, plan)
-    write(path.with_suffix(".json"), json.dumps(described, indent=2) + "\n")
+    for file, content in ((path, plan), (path.with_suffix(".json"), json.dumps(described, indent=2) + "\n")):
+        if folder is None:
+            write_private(file, content)
+        else:
+            write_atomic(file, content, 0o644)  # never for a group to write: such an engine is not read
     return path
 
 
@@ -104,7 +106,9 @@ def find_ahead_of_time(folder: Path, wanted: EngineKey) -> EngineFile:
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         description, plan = read_owned(path.with_suffix(".json")), read_owned(path)
         if description is None or plan is None:
-            reasons.append(f"{path.name} belongs to another user, can be written by others, or lacks its .json")
+            reasons.append(
+                f"{path.name} belongs to another user, can be written by others (chmod go-w), or lacks its .json"
+            )
             continue
         found = _parsed(description, plan)
         if found is None:

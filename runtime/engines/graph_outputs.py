@@ -18,12 +18,12 @@ _TENSOR_NAME, _VALUE_NAME = 8, 1
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 # A field as it stands: its number, its own bytes (empty unless of the length-delimited kind) and all bytes of it.
-_Field = tuple[int, memoryview, memoryview]
+Field = tuple[int, memoryview, memoryview]
 
 
 def output_names(model: bytes) -> tuple[str, ...]:
     """The names of a model's outputs, in order. Raises ValueError for bytes that are no ONNX model."""
-    return tuple(_name(value, _VALUE_NAME) for number, value, _ in _fields(_graph(model)) if number == _GRAPH_OUTPUT)
+    return tuple(_name(value, _VALUE_NAME) for number, value, _ in fields(_graph(model)) if number == _GRAPH_OUTPUT)
 
 
 def keep_outputs(model: bytes, names: Sequence[str]) -> bytes:
@@ -34,7 +34,7 @@ def keep_outputs(model: bytes, names: Sequence[str]) -> bytes:
     if missing := set(names) - set(output_names(model)):
         raise ValueError(f"the model has no output {', '.join(sorted(missing))}")
     pieces: list[bytes | memoryview] = []
-    for number, value, whole in _fields(memoryview(model)):
+    for number, value, whole in fields(memoryview(model)):
         if number == _MODEL_GRAPH:
             graph = _pruned(value, set(names))
             pieces += [_varint(_MODEL_GRAPH << 3 | _BYTES), _varint(len(graph)), graph]
@@ -44,18 +44,18 @@ def keep_outputs(model: bytes, names: Sequence[str]) -> bytes:
 
 
 def _graph(model: bytes) -> memoryview:
-    for number, value, _ in _fields(memoryview(model)):
+    for number, value, _ in fields(memoryview(model)):
         if number == _MODEL_GRAPH:
             return value
     raise ValueError("no ONNX model: it has no graph")
 
 
 def _pruned(graph: memoryview, names: set[str]) -> bytes:
-    fields = list(_fields(graph))
+    found = list(fields(graph))
     needed = set(names)
     kept = set()
-    for position in range(len(fields) - 1, -1, -1):  # nodes stand in topological order, as ONNX demands
-        number, node, _ = fields[position]
+    for position in range(len(found) - 1, -1, -1):  # nodes stand in topological order, as ONNX demands
+        number, node, _ = found[position]
         if number == _GRAPH_NODE and not needed.isdisjoint(_strings(node, _NODE_OUTPUT)):
             kept.add(position)
             needed.update(_reads(node), _strings(node, _NODE_OUTPUT))
@@ -69,43 +69,45 @@ def _pruned(graph: memoryview, names: set[str]) -> bytes:
             return _name(value, _TENSOR_NAME if number == _GRAPH_INITIALIZER else _VALUE_NAME) in needed
         return True
 
-    return b"".join(whole for position, (number, value, whole) in enumerate(fields) if stays(position, number, value))
+    return b"".join(whole for position, (number, value, whole) in enumerate(found) if stays(position, number, value))
 
 
 def _reads(node: memoryview) -> Iterator[str]:
-    """What a node reads, the bodies of loops and branches included."""
-    yield from _strings(node, _NODE_INPUT)
-    for number, attribute, _ in _fields(node):
-        if number == _NODE_ATTRIBUTE:
-            for kind, body, _ in _fields(attribute):
-                if kind in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
-                    for part, inner, _ in _fields(body):
-                        if part == _GRAPH_NODE:
-                            yield from _reads(inner)
-                        elif part == _GRAPH_OUTPUT:
-                            yield _name(inner, _VALUE_NAME)
+    """What a node reads, the bodies of loops and branches included, however deep a stranger has put them."""
+    waiting = [node]
+    while waiting:
+        for number, value, _ in fields(waiting.pop()):
+            if number == _NODE_INPUT:
+                yield bytes(value).decode()
+            elif number == _NODE_ATTRIBUTE:
+                bodies = [body for kind, body, _ in fields(value) if kind in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS)]
+                for part, inner, _ in (field for body in bodies for field in fields(body)):
+                    if part == _GRAPH_NODE:
+                        waiting.append(inner)
+                    elif part == _GRAPH_OUTPUT:
+                        yield _name(inner, _VALUE_NAME)
 
 
 def _strings(message: memoryview, field: int) -> list[str]:
-    return [bytes(value).decode() for number, value, _ in _fields(message) if number == field]
+    return [bytes(value).decode() for number, value, _ in fields(message) if number == field]
 
 
 def _name(message: memoryview, field: int) -> str:
     return next(iter(_strings(message, field)), "")
 
 
-def _fields(message: memoryview) -> Iterator[_Field]:
+def fields(message: memoryview) -> Iterator[Field]:
     """The fields of a protobuf message in order. Raises ValueError where the bytes are none."""
     position = 0
     while position < len(message):
         start = position
-        tag, position = _read_varint(message, position)
+        tag, position = read_varint(message, position)
         number, kind = tag >> 3, tag & 7
         length = 0
         if kind == _VARINT:
-            _, position = _read_varint(message, position)
+            _, position = read_varint(message, position)
         elif kind == _BYTES:
-            length, position = _read_varint(message, position)
+            length, position = read_varint(message, position)
         elif kind in (_FIXED64, _FIXED32):
             position += 8 if kind == _FIXED64 else 4
         else:
@@ -117,7 +119,7 @@ def _fields(message: memoryview) -> Iterator[_Field]:
         position = end
 
 
-def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
+def read_varint(message: memoryview, position: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if position >= len(message):

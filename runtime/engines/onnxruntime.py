@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import tempfile
 from collections.abc import Sequence
@@ -73,6 +74,11 @@ class OnnxRuntimeEngine:
     def close(self) -> None:
         """See :class:`gensoup.runtime.engines.Engine`."""
         self._session = self._explaining = None
+
+    def replica(self) -> OnnxRuntimeEngine:
+        """See :class:`gensoup.runtime.engines.replicas.Replicable`. Sessions may run in several threads at once: one
+        thread's frame is then computed in that thread where the session has one thread, and weights are held once."""
+        return copy.copy(self)
 
     def layers(self) -> Sequence[Layer]:
         """What a profile of one frame shows: the kernels that ran, fused and with the casts that were put in."""

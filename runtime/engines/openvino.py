@@ -28,7 +28,7 @@ class OpenVinoEngine:
         except ImportError as error:
             raise MissingDependencyError("openvino", "openvino") from error
         self._openvino = openvino
-        self._model = model
+        self._model, self._threads = model, threads
         self._settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
@@ -64,6 +64,11 @@ class OpenVinoEngine:
     def close(self) -> None:
         """See :class:`gensoup.runtime.engines.Engine`."""
         self._request = self._explaining = self._compiled = None
+
+    def replica(self) -> OpenVinoEngine:
+        """See :class:`gensoup.runtime.engines.replicas.Replicable`. Compiled anew: one compiled model with several
+        streams hands each frame to a thread of its own, two copies of one thread compute in the callers' threads."""
+        return OpenVinoEngine(self._model, self._threads)
 
     def layers(self) -> Sequence[Layer]:
         """What the compiled model says that it executes."""

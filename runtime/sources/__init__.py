@@ -1,19 +1,25 @@
-"""Where frames come from: video files, image folders and the synthetic endoscope behind one small interface."""
+"""Where frames come from: cameras, streams, video files, image folders and the synthetic endoscope, behind one small
+interface."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gensoup.runtime.errors import DataError, UsageError
 from gensoup.runtime.images import IMAGE_SUFFIXES
+from gensoup.runtime.sources.address import KINDS, SCHEMES, SIZES, nearest_kind, read_format, without_password
 
-SYNTHETIC_SIZES = {"480p": (480, 640), "720p": (720, 1280), "1080p": (1080, 1920), "4k": (2160, 3840)}
+if TYPE_CHECKING:
+    from gensoup.runtime.sources.live import Capture, SourceEvent
+
 SYNTHETIC_RATE_HZ = 60.0
+OPEN_S = 10.0
+STALL_S = 2.0
 _SCENE_SECONDS = 5.0
 
 
@@ -22,6 +28,7 @@ class Source(Protocol):
 
     name: for messages. rate_hz: at which the frames were recorded, None where there is none.
     frames: how many there are, None if unknown or endless. skipped: files that could not be read, filled on the way.
+    Cameras and streams are a :class:`gensoup.runtime.sources.live.LiveSource`, which waits for nobody.
     """
 
     name: str
@@ -36,34 +43,47 @@ class SyntheticSource:
     """The synthetic endoscope, endless: one scene a label, five seconds each, in turn."""
 
     def __init__(self, name: str, seed: int = 0) -> None:
-        """``name``: ``synthetic`` (1080p) or ``synthetic:SIZE``, see SYNTHETIC_SIZES. Raises UsageError for others."""
-        size = name.partition(":")[2] or "1080p"
-        if size not in SYNTHETIC_SIZES:
-            raise UsageError(f"source '{name}': sizes of the synthetic endoscope are {', '.join(SYNTHETIC_SIZES)}")
+        """``name``: ``synthetic`` (1080p, 60 Hz), ``synthetic:SIZE``, ``synthetic:SIZE@HZ``, see :func:`read_format`.
+
+        Raises UsageError for others.
+        """
+        drawn = read_format(name.partition(":")[2], name)
         self.name = name
-        self.rate_hz: float | None = SYNTHETIC_RATE_HZ
+        self.rate_hz: float | None = drawn.rate_hz or SYNTHETIC_RATE_HZ
         self.frames: int | None = None
         self.skipped: list[str] = []
-        self.height, self.width = SYNTHETIC_SIZES[size]
+        self.height, self.width = drawn.height or SIZES["1080p"][0], drawn.width or SIZES["1080p"][1]
         self._seed = seed
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        from gensoup.runtime.sources.pacing import exact_rate
         from gensoup.runtime.sources.synthetic import LABELS, SyntheticEndoscope
 
+        rate = exact_rate(self.rate_hz or SYNTHETIC_RATE_HZ)
         # All scenes are drawn beforehand: one drawn on the way would hold up the frames that are due meanwhile.
         scenes = [SyntheticEndoscope(self._seed + n, label, self.height, self.width) for n, label in enumerate(LABELS)]
         number = 0
         while True:
-            seconds = number / SYNTHETIC_RATE_HZ
+            seconds = float(number / rate)
             yield scenes[int(seconds / _SCENE_SECONDS) % len(scenes)].frame(seconds)
             number += 1
 
 
-def open_source(spec: str) -> Source:
-    """The source that ``spec`` names: a video file, an image or image folder, ``synthetic`` or ``synthetic:SIZE``.
+def open_source(spec: str, *, reconnect: bool = True, on_event: Callable[[SourceEvent], None] | None = None) -> Source:
+    """The source that ``spec`` names; what is written and what it means is in docs/runtime-sources.md.
 
-    Raises UsageError for what is no source, DataError, naming the file, for what is missing or holds no frame.
+    ``camera:N``, ``/dev/videoN``, a URL and ``gst:PIPELINE`` are live: they are connected once they are iterated, and
+    again when they are lost, unless ``reconnect`` is false; ``on_event`` is told. See
+    :class:`gensoup.runtime.sources.live.LiveSource`.
+    Raises UsageError for what is no source, DataError, naming it, for what is missing or holds no frame.
     """
+    connect = _connection(spec)
+    if connect is not None:
+        from gensoup.runtime.sources.live import LiveSource
+
+        return LiveSource(
+            without_password(spec), connect, reconnect=reconnect, on_event=on_event, open_s=OPEN_S, stall_s=STALL_S
+        )
     if spec == "synthetic" or spec.startswith("synthetic:"):
         return SyntheticSource(spec)
     path = Path(spec)
@@ -75,8 +95,25 @@ def open_source(spec: str) -> Source:
         from gensoup.runtime.sources.video import VideoSource
 
         return VideoSource(path)
-    if spec.isdigit() or "://" in spec:
-        raise UsageError(
-            f"source '{spec}': live cameras are not supported yet; give a video file, folder or 'synthetic'"
-        )
-    raise DataError(f"{spec}: no such file or folder; give a video file, an image folder or 'synthetic'")
+    near = nearest_kind(spec)
+    if near or "://" in spec:
+        raise UsageError(f"source '{without_password(spec)}' is none{near or f'; give {KINDS}'}")
+    raise DataError(f"{spec}: no such file or folder; give {KINDS}")
+
+
+def _connection(spec: str) -> Callable[[], Capture] | None:
+    """What opens the live source ``spec``; None for what is none."""
+    if spec.startswith(("camera:", "/dev/video")):
+        from gensoup.runtime.sources.camera import Camera
+
+        return Camera(spec)
+    if spec.startswith("gst:"):
+        from gensoup.runtime.sources.gstreamer import GStreamerPipeline
+
+        return GStreamerPipeline(spec[len("gst:") :])
+    scheme, mark, _ = spec.partition("://")
+    if mark and scheme.lower() in SCHEMES:
+        from gensoup.runtime.sources.network import NetworkStream
+
+        return NetworkStream(spec, OPEN_S, STALL_S)
+    return None

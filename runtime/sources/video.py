@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import os
+import contextlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -13,12 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gensoup.runtime.errors import DataError
-
-_MAX_RATE_HZ = 1000.0
-
-# FFmpeg writes to stderr about every broken packet; what matters is told as an error. OpenCV reads this once in a
-# process, when it first opens a video.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+from gensoup.runtime.sources.opencv import OpenCVCapture
 
 
 class VideoSource:
@@ -28,6 +21,7 @@ class VideoSource:
         """Open ``path`` and decode its first frame. Raises DataError, naming the file, when there is none."""
         self.name = str(path)
         self.skipped: list[str] = []
+        self.decoding_threads: int | None = None  # None: as many as there are cores
         self._path = path
         try:
             with path.open("rb") as file:
@@ -36,31 +30,31 @@ class VideoSource:
             raise DataError(f"{path}: cannot be read ({error.strerror})") from error
         if empty:
             raise DataError(f"{path}: the file is empty; record or copy it again")
-        with _capture(path) as capture:
-            if not capture.isOpened() or not capture.read()[0]:
-                raise DataError(f"{path}: not a video that can be decoded; convert it, for instance to H.264 in .mp4")
-            rate, frames = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.rate_hz: float | None = rate if math.isfinite(rate) and 0 < rate <= _MAX_RATE_HZ else None
-        self.frames: int | None = int(frames) if math.isfinite(frames) and frames >= 1 else None
+        no_video = DataError(f"{path}: not a video that can be decoded; convert it, for instance to H.264 in .mp4")
+        try:
+            capture = OpenCVCapture(str(path))
+        except DataError as error:
+            raise no_video from error
+        try:
+            if capture.read() is None:
+                raise no_video
+            self.rate_hz: float | None = capture.rate_hz
+            self.frames: int | None = capture.frames
+        finally:
+            capture.release()
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        with _capture(self._path) as capture:
-            while True:
-                decoded, frame = capture.read()
-                if not decoded:
-                    return
-                yield np.asarray(frame, np.uint8)
+        options = () if self.decoding_threads is None else (cv2.CAP_PROP_N_THREADS, self.decoding_threads)
+        capture = self._opened(options)
+        try:
+            while (arrival := capture.read()) is not None:
+                yield arrival[1]
+        finally:
+            capture.release()
 
-
-@contextmanager
-def _capture(path: Path) -> Iterator[cv2.VideoCapture]:
-    before = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        capture = cv2.VideoCapture(str(path))
-    finally:
-        cv2.utils.logging.setLogLevel(before)
-    try:
-        yield capture
-    finally:
-        capture.release()
+    def _opened(self, options: tuple[int, ...]) -> OpenCVCapture:
+        """By FFmpeg, which alone heeds options; where there is none of it, or it cannot, by whatever OpenCV has."""
+        if options:
+            with contextlib.suppress(DataError):
+                return OpenCVCapture(str(self._path), cv2.CAP_FFMPEG, options)
+        return OpenCVCapture(str(self._path))

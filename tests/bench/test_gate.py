@@ -241,6 +241,11 @@ def test_mistakes_are_named(tmp_path: Path, tiny_bundle: Path) -> None:
         run_gate(tiny_bundle, source=str(tmp_path / "no.mp4"))
 
 
+def test_a_live_source_is_not_replayed() -> None:
+    with pytest.raises(UsageError, match="record a video and give that"):
+        load_ring("rtsp://127.0.0.1:9/live")
+
+
 def test_rings_come_from_videos_folders_and_synthetic_frames(video_file: Path, tmp_path: Path) -> None:
     assert load_ring("synthetic:720p")[0].shape == (720, 1280, 3)
     assert all(frame.shape == (120, 160, 3) for frame in load_ring(str(video_file)))

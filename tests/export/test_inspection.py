@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gensoup.cli import app
+from gensoup.export import inspection
 from gensoup.export.half import to_fp16
 from gensoup.export.inspection import inspect_bundle
 from gensoup.runtime.bundle import read_bundle, sign_bundle, write_bundle
@@ -38,13 +39,13 @@ def run(*arguments: str | Path) -> str:
 
 def test_members_are_those_of_the_file(tiny_bundle: Path) -> None:
     found = inspect_bundle(tiny_bundle)
-    assert found.bytes == tiny_bundle.stat().st_size
+    assert found.bundle.size == tiny_bundle.stat().st_size
     with zipfile.ZipFile(tiny_bundle) as archive:
         expected = {
             name: (len(archive.read(name)), hashlib.sha256(archive.read(name)).hexdigest())
             for name in archive.namelist()
         }
-    assert found.members == expected
+    assert found.bundle.members == expected
     assert found.signatures == ()
 
 
@@ -116,10 +117,37 @@ def test_foreign_words_do_not_steer_the_terminal(tiny_bundle: Path, tmp_path: Pa
     assert "x[red]y" in output
 
 
+@pytest.mark.parametrize(
+    "intervals", [3, "x", [], {"mcc": "x"}, {"mcc": -1}, {"mcc": []}, {"mcc": [1]}, {"mcc": {"low": 0}}, {"mcc": None}]
+)
+def test_whatever_a_stranger_states_is_shown(tiny_bundle: Path, tmp_path: Path, intervals: Any) -> None:
+    bundle = read_bundle(tiny_bundle)
+    metrics = {"mcc": 0.5, "certain": [1, {"a": None}], "intervals": intervals}
+    path = tmp_path / "b.gensoup"
+    write_bundle(path, replace(bundle.manifest, metrics=metrics), bundle.models, bundle.golden)
+    assert "metrics: mcc" in run("export", "--inspect", path)
+
+
+def test_a_bundle_is_read_once(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is shown of a signed bundle is what was checked, though somebody changes the file meanwhile."""
+    path = tmp_path / "b.gensoup"
+    path.write_bytes(tiny_bundle.read_bytes())
+    expected = inspect_bundle(path).to_dict()
+
+    def read_and_changed(*arguments: Any) -> Any:
+        bundle = read_bundle(*arguments)
+        path.write_bytes(b"another's")
+        return bundle
+
+    monkeypatch.setattr(inspection, "read_bundle", read_and_changed)
+    assert inspect_bundle(path).to_dict() == expected
+
+
 def test_a_graph_that_is_none_is_one_line(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = read_bundle(tiny_bundle)
     path = tmp_path / "b.gensoup"
-    write_bundle(path, bundle.manifest, {"fp32": b"no graph"}, bundle.golden)
+    empty = onnx.ModelProto(doc_string="no graph").SerializeToString()
+    write_bundle(path, bundle.manifest, {"fp32": empty}, bundle.golden)
     with pytest.raises(BundleError, match="graph that cannot be read") as caught:
         inspect_bundle(path)
     assert "\n" not in str(caught.value)

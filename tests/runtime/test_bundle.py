@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from gensoup.runtime.bundle import SCHEMA_VERSION, Bundle, Golden, Manifest, bundle_digest, read_bundle, write_bundle
@@ -126,7 +127,7 @@ def test_any_zip_tool_opens_it(tiny_bundle: Path) -> None:
 def test_other_precisions_and_the_card_come_out_too(bundle: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "b.gensoup"
     manifest = replace(bundle.manifest, precisions={**bundle.manifest.precisions, "int8": {"tolerance": 0.1}})
-    models = {**bundle.models, "int8": b"another graph"}
+    models = {**bundle.models, "int8": onnx.ModelProto(doc_string="another graph").SerializeToString()}
     write_bundle(path, manifest, models, bundle.golden, "# Karte für den Wagen")
     got = read_bundle(path)
     assert got.models == models
@@ -332,6 +333,24 @@ def test_a_member_that_was_taken_out_is_named(bundle: Bundle, tmp_path: Path) ->
     members = members_of(path)
     del members["card.md"]
     assert "lacks card.md" in refusal(seal(path, members))
+
+
+def test_a_graph_that_takes_weights_from_elsewhere_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    """ONNX Runtime and OpenVINO would look for them in the working directory: no digest covers what lies there."""
+    model = onnx.load_model_from_string(bundle.model)
+    weights = next(tensor for tensor in model.graph.initializer if tensor.name == "weights")
+    weights.ClearField("raw_data")
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="weights.bin")
+    path = tmp_path / "b.gensoup"
+    write_bundle(path, bundle.manifest, {"fp32": model.SerializeToString()}, bundle.golden)
+    assert "model.onnx takes weights from files outside of the bundle" in refusal(path)
+
+
+def test_a_graph_that_is_none_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "b.gensoup"
+    write_bundle(path, bundle.manifest, {"fp32": b"no model"}, bundle.golden)
+    assert "malformed model.onnx" in refusal(path)
 
 
 def test_compressed_members_are_refused(members: Members, tmp_path: Path) -> None:

@@ -142,7 +142,8 @@ def test_labels_must_fit_the_outputs(bundle: Bundle, tmp_path: Path) -> None:
 
 
 def test_a_model_the_engine_cannot_load_names_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
-    assert "cannot load the model" in refusal(replace(bundle, models={"fp32": b"no model"}), tmp_path / "b.gensoup")
+    empty = onnx.ModelProto(ir_version=10).SerializeToString()
+    assert "cannot load the model" in refusal(replace(bundle, models={"fp32": empty}), tmp_path / "b.gensoup")
 
 
 def test_a_model_of_another_size_names_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
@@ -180,6 +181,26 @@ def test_saliency_comes_only_when_asked_for(looking_bundle: Path) -> None:
     assert always.engine is classifier.engine
 
 
+def test_the_graph_with_saliency_is_proven_too(looking_bundle: Path) -> None:
+    """On TensorRT it is an engine of its own: one that is wrong must not answer, though the other one is right."""
+    classifier = Classifier.load(looking_bundle, threads=1)
+    explain = classifier.engine.explain
+
+    def wrong(frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        probabilities, saliency = explain(frame)
+        return np.roll(probabilities, 1), saliency
+
+    classifier.engine.explain = wrong  # type: ignore[method-assign]
+    classifier(frame_of(0))
+    for _ in range(2):  # not only the first time
+        with pytest.raises(BundleError, match=r"onnxruntime-cpu with saliency gives other .* golden frame 0"):
+            classifier(frame_of(0), saliency=True)
+    with pytest.raises(BundleError, match="with saliency"):
+        Explaining(classifier)
+    classifier.engine.explain = explain  # type: ignore[method-assign]
+    assert classifier(frame_of(0), saliency=True).label == "blue"
+
+
 def test_a_bundle_without_saliency_says_why(tiny_bundle: Path, looking_bundle: Path) -> None:
     with pytest.raises(UsageError, match="--saliency: the bundle is from before there were saliency maps"):
         Explaining(Classifier.load(tiny_bundle, threads=1))
@@ -187,9 +208,9 @@ def test_a_bundle_without_saliency_says_why(tiny_bundle: Path, looking_bundle: P
         Classifier.load(tiny_bundle, threads=1)(frame_of(0), saliency=True)
     classifier = Classifier.load(looking_bundle, threads=1)
     assert classifier.manifest is not None
-    none = {"available": False, "reason": "its head is odd"}
+    none = {"available": False, "reason": "its head\nis \x1b[31modd"}
     classifier.manifest = replace(classifier.manifest, saliency=none)
-    with pytest.raises(UsageError, match=r"admits no saliency map \(its head is odd\)"):
+    with pytest.raises(UsageError, match=r"admits no saliency map \(its head is \[31modd\)"):
         Explaining(classifier)
     precisions = {"fp32": {**classifier.manifest.precisions["fp32"], "saliency": False}}
     classifier.manifest = replace(classifier.manifest, saliency={"available": True}, precisions=precisions)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gensoup.runtime.device import CpuTimes, cpu_times, fingerprint, last_level_cache_bytes
+from gensoup.runtime.device import CpuTimes, cpu_times, fingerprint, last_level_cache_bytes, nvidia_release
 
 
 def test_fingerprint_is_plain_json_and_names_the_machine() -> None:
@@ -54,6 +54,20 @@ def test_cpu_times_are_none_when_they_cannot_be_read(tmp_path: Path, text: str) 
 def test_idle_fraction() -> None:
     assert CpuTimes(100, 200).idle_fraction_until(CpuTimes(130, 300)) == pytest.approx(0.3)
     assert CpuTimes(100, 200).idle_fraction_until(CpuTimes(100, 200)) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "release"),
+    [
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023", "535.104.05"),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  560.35  Release Build  (dvs)", "560.35"),
+        ("NVRM version: something else", None),
+    ],
+)
+def test_the_drivers_own_version(tmp_path: Path, line: str, release: str | None) -> None:
+    assert nvidia_release(tmp_path) is None
+    (tmp_path / "version").write_text(f"{line}\nGCC version:  gcc version 11.4.0\n")
+    assert nvidia_release(tmp_path) == release
 
 
 @pytest.mark.skipif(cpu_times() is None, reason="needs /proc/stat")

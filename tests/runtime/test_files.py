@@ -16,6 +16,7 @@ from gensoup.runtime.errors import GenSoupError, UsageError, WriteError
 from gensoup.runtime.files import (
     atomic_folder,
     atomic_path,
+    check_outputs,
     is_temporary,
     remove_temporaries,
     write_atomic,
@@ -30,6 +31,19 @@ def test_writes_bytes_and_text_into_new_folders(tmp_path: Path) -> None:
     write_atomic(path, b"\x00\xff")
     assert path.read_bytes() == b"\x00\xff"
     assert os.listdir(path.parent) == [path.name]  # noqa: PTH208  hidden files count
+
+
+def test_what_is_read_is_never_written_over(tmp_path: Path) -> None:
+    bundle, other, link = tmp_path / "a.gensoup", tmp_path / "out.json", tmp_path / "link"
+    bundle.touch()
+    link.symlink_to(bundle)
+    check_outputs({"--json": other, "--video": None}, (bundle, None))
+    for one in (bundle, link, tmp_path / "." / "a.gensoup"):
+        with pytest.raises(UsageError, match=r"^--json .* is read by this command and would be lost; choose another"):
+            check_outputs({"--json": one}, (bundle,))
+    with pytest.raises(UsageError, match=r"^--trace .*: is --json's, too, and would be lost"):
+        check_outputs({"--json": other, "--trace": other}, (bundle,))
+    check_outputs({"--json": Path(os.devnull), "--trace": Path(os.devnull)}, (bundle,))
 
 
 def test_a_failure_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:
@@ -58,9 +72,31 @@ def test_the_old_file_stands_until_the_end(tmp_path: Path) -> None:
     assert path.read_text() == "new"
 
 
-def test_others_may_read_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_the_mask_says_who_may_read_the_file(tmp_path: Path, mask: int, mode: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_atomic(tmp_path / "file", "x")
+        write_atomic(tmp_path / "secret", "x", 0o600)
+        with atomic_folder(tmp_path / "folder"):
+            pass
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("file", "secret", "folder")]
+    assert modes == [mode, 0o600, 0o777 & ~mask]
+
+
+def test_the_mask_is_never_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be read only by setting it, which takes it from every other thread meanwhile."""
+
+    def touched(mask: int) -> int:
+        raise AssertionError("the mask is all threads'")
+
+    monkeypatch.setattr(os, "umask", touched)
     write_atomic(tmp_path / "file", "x")
-    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+    with atomic_folder(tmp_path / "folder"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "folder"}
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:

@@ -26,6 +26,18 @@ def test_what_is_written_is_read_back_from_folders_of_this_user_alone(root: Path
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("mask", [0, 0o002, 0o022, 0o077])
+def test_what_is_written_is_read_back_under_any_mask(root: Path, mask: int) -> None:
+    """Ubuntu's own mask, 002, lets a user's group write what it makes."""
+    before = os.umask(mask)
+    try:
+        write_private(root / "a" / "file", b"content")
+    finally:
+        os.umask(before)
+    assert (root / "a" / "file").stat().st_mode & 0o777 == 0o600
+    assert read_private(root / "a" / "file") == b"content"
+
+
 @pytest.mark.parametrize("mode", [0o770, 0o702, 0o720])
 @pytest.mark.parametrize("part", ["", "a", "a/b"])
 def test_a_folder_that_others_can_write_is_neither_read_nor_written(root: Path, part: str, mode: int) -> None:

@@ -14,11 +14,25 @@ import numpy as np
 import pytest
 
 from gensoup.runtime import Classifier, Prediction
-from gensoup.runtime.errors import DataError, EngineError, GenSoupError, UsageError
+from gensoup.runtime.errors import DataError, EngineError, GenSoupError, UsageError, WriteError
+from gensoup.runtime.recording import RecordingOptions
 from gensoup.runtime.serve import serve
+from gensoup.runtime.smoothing import Smoothing
 from gensoup.runtime.sources import open_source
+from gensoup.runtime.stream import Mode
+from gensoup.runtime.video_file import VideoFile
 
-KEYS = ["frame", "label", "probability", "latency_ms", "age_ms", "state"]
+KEYS = [
+    "frame",
+    "label",
+    "probability",
+    "latency_ms",
+    "age_ms",
+    "state",
+    "smoothed_label",
+    "smoothed_probability",
+    "certain",
+]
 
 
 class Frames:
@@ -169,6 +183,43 @@ def test_a_full_disk_ends_the_run(tiny_bundle: Path) -> None:
         serve(Classifier.load(tiny_bundle), source, mode="throughput", json_out=Path("/dev/full"))
 
 
+def test_trouble_with_the_recording_leaves_the_run_alone(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: VideoFile, frame: np.ndarray) -> None:
+        raise WriteError("the disk is gone")
+
+    monkeypatch.setattr(VideoFile, "write", fail)
+    told: list[str] = []
+    options = RecordingOptions(tmp_path / "kept", keep_free_mb=0)
+    classifier = Classifier.load(tiny_bundle)
+    summary = serve(classifier, Frames(30), mode="throughput", recording=options, notify=told.append)
+    assert summary.results == 30
+    assert summary.recording is not None and summary.recording.stopped == "the disk is gone"
+    assert told == ["recording stopped, the stream goes on: the disk is gone"]
+
+
+@pytest.mark.parametrize("mode", ["realtime", "throughput"])
+def test_smoothed_results_stand_beside_the_raw_ones(tiny_bundle: Path, tmp_path: Path, mode: Mode) -> None:
+    class Flickers(Frames):
+        def __iter__(self) -> Iterator[np.ndarray]:
+            for number in range(self.frames or 0):
+                frame = np.zeros((60, 80, 3), np.uint8)
+                frame[..., 2 if number % 10 == 5 else 0] = 200
+                yield frame
+
+    out = tmp_path / "out.jsonl"
+    smoothing = Smoothing(cuts=False, gap_s=60)
+    summary = serve(Classifier.load(tiny_bundle), Flickers(40), mode=mode, json_out=out, smoothing=smoothing)
+    lines = lines_of(out)
+    assert {line["smoothed_label"] for line in lines} == {"blue"}
+    assert {line["certain"] for line in lines} == {True}
+    assert mode == "realtime" or [line["label"] for line in lines].count("red") == 4
+    assert summary.smoothing is not None
+    assert summary.smoothing.changes_ms == () and summary.smoothing.results == len(lines)
+    assert mode == "realtime" or summary.smoothing.raw_changes == 8
+
+
 def test_a_source_without_frames_is_an_error(tiny_bundle: Path) -> None:
     with pytest.raises(DataError, match="frames: holds no frames"):
         serve(Classifier.load(tiny_bundle), Frames(0))
@@ -181,19 +232,23 @@ from pathlib import Path
 from gensoup.runtime import Classifier
 from gensoup.runtime.serve import serve
 from gensoup.runtime.sources import open_source
-bundle, out = map(Path, sys.argv[1:])
+bundle, out = map(Path, sys.argv[1:3])
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
-print(serve(Classifier.load(bundle), open_source("synthetic:480p"), json_out=out))
+print(serve(Classifier.load(bundle), open_source("synthetic:480p"), mode=sys.argv[3], json_out=out))
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_that_is_killed_leaves_whole_lines(tiny_bundle: Path, tmp_path: Path, how: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("how", "mode"), [(signal.SIGKILL, "realtime"), (signal.SIGINT, "realtime"), (signal.SIGINT, "throughput")]
+)
+def test_a_run_that_is_killed_leaves_whole_lines(
+    tiny_bundle: Path, tmp_path: Path, how: signal.Signals, mode: str
+) -> None:
     out = tmp_path / "out.jsonl"
-    command = [sys.executable, "-c", SCRIPT, str(tiny_bundle), str(out)]
+    command = [sys.executable, "-c", SCRIPT, str(tiny_bundle), str(out), mode]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not (out.exists() and out.stat().st_size > 500):
+    while time.monotonic() < deadline and not (out.exists() and out.stat().st_size > 900):
         time.sleep(0.02)
     process.send_signal(how)
     printed, _ = process.communicate(timeout=60)
@@ -201,6 +256,8 @@ def test_a_run_that_is_killed_leaves_whole_lines(tiny_bundle: Path, tmp_path: Pa
     if how is signal.SIGINT:
         assert process.returncode == 0
         assert "interrupted=True" in printed
+        if mode == "throughput":  # nothing that was decoded is lost
+            assert f"frames={len(lines_of(out))}, results={len(lines_of(out))}," in printed
 
 
 def test_images_of_other_sizes_fit_the_annotated_video(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_synthetic_is_1080p_unless_told_otherwise() -> None:
 
 @pytest.mark.parametrize(
     ("spec", "remedy"),
-    [("synthetic:8k", "1080p"), ("0", "not supported yet"), ("rtsp://cart/live", "not supported yet")],
+    [("synthetic:8k", "1080p"), ("0", "camera:0"), ("rtps://cart/live", "rtsp://cart/live")],
 )
 def test_what_is_no_source_is_refused(spec: str, remedy: str) -> None:
     with pytest.raises(UsageError, match=remedy) as caught:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from gensoup.runtime import Classifier, Prediction, Result, State, Stream
 from gensoup.runtime.engines.catalogue import ENGINES
 from gensoup.runtime.errors import DataError, EngineError, UsageError
+from gensoup.runtime.pixels import PixelFormat
 from gensoup.runtime.stream import Mode
 
 FRAMES = [np.full((48, 64, 3), value, np.uint8) for value in range(200)]
@@ -90,7 +93,7 @@ def test_buffers_are_reused_and_may_change_in_size(gate: Gate) -> None:
             stream.push(FRAMES[number])
         stream.push(np.full((80, 90, 3), 77, np.uint8))
         assert stream.drain(30)
-        assert len(stream._spare) <= 3
+        assert len(stream._pool) <= 3
     assert gate.seen == [*range(30), 77]
 
 
@@ -229,7 +232,7 @@ def test_the_consumer_may_close_the_stream(gate: Gate) -> None:
     stream.push(FRAMES[0])
     assert stream.drain(30)
     stream.close()
-    assert not any(thread.is_alive() for thread in stream._threads)
+    assert not [one for one in threading.enumerate() if one.name.startswith("gensoup-")]
 
 
 @pytest.mark.parametrize("frame", [None, np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
@@ -271,3 +274,224 @@ def test_what_waited_too_long_for_a_slow_consumer_comes_as_stale(gate: Gate) -> 
         free.set()
         assert stream.drain(30)
     assert states[-1] is State.STALE
+
+
+class Counting:
+    """A smoother that counts what it saw, and refuses frames of the value ``bad``."""
+
+    def __init__(self, bad: int | None = None) -> None:
+        self.bad = bad
+        self.seen: list[tuple[str, float, int, str]] = []
+
+    def update(self, prediction: Prediction, captured_at: float, frame: np.ndarray) -> int:
+        if int(frame[0, 0, 0]) == self.bad:
+            raise ValueError("cannot be smoothed")
+        self.seen.append((prediction.label, captured_at, int(frame[0, 0, 0]), threading.current_thread().name))
+        return len(self.seen)
+
+    def reset(self) -> None:
+        self.seen.clear()
+
+
+def test_a_smoother_sees_every_prediction_in_the_inference_thread(gate: Gate) -> None:
+    gate.open.set()
+    results: list[Result] = []
+    smoother = Counting(bad=2)
+    with Stream(gate, results.append, mode="throughput", smoother=smoother) as stream:
+        for number in range(4):
+            stream.push(FRAMES[number])
+    assert [result.smoothed for result in results] == [1, 2, None, 3]
+    assert [result.state for result in results] == [State.OK, State.OK, State.FAILED, State.OK]
+    assert results[2].error == "cannot be smoothed"
+    assert [(at, value) for _, at, value, _ in smoother.seen] == [
+        (result.captured_at, result.frame_id) for result in results if result.prediction is not None
+    ]
+    assert {thread for *_, thread in smoother.seen} == {"gensoup-inference"}
+
+
+def test_every_format_and_any_view_is_classified_as_what_it_shows(tiny_bundle: Path) -> None:
+    red = np.zeros((40, 60, 3), np.uint8)
+    red[..., 2] = 200
+    noise = np.random.default_rng(0).integers(0, 20, (80, 120, 3), np.uint8)
+    noise[::2, ::2] = red
+    yuyv = np.empty((40, 60, 2), np.uint8)
+    yuyv[..., 0], yuyv[:, ::2, 1], yuyv[:, 1::2, 1] = 80, 90, 240
+    nv12 = np.full((60, 60), 80, np.uint8)
+    nv12[40:, ::2], nv12[40:, 1::2] = 90, 240
+    frames: list[tuple[np.ndarray, PixelFormat]] = [
+        (red, "bgr"),
+        (red[:, :, ::-1], "rgb"),
+        (noise[::2, ::2], "bgr"),
+        (red.transpose(1, 0, 2), "bgr"),
+        (red[::-1, ::-1], "bgr"),
+        (np.dstack([red, red[..., 0]]), "bgra"),
+        (yuyv, "yuyv"),
+        (nv12, "nv12"),
+        (np.zeros((1, 1, 3), np.uint8), "bgr"),
+        (np.zeros((30, 30), np.uint8), "grey"),
+    ]
+    results: list[Result] = []
+    with Stream(Classifier.load(tiny_bundle, threads=1), results.append, mode="throughput") as stream:
+        for frame, name in frames:
+            stream.push(frame, format=name)
+    predictions = [result.prediction for result in results]
+    assert [one.label for one in predictions[:8] if one is not None] == ["red"] * 8
+    black = predictions[8:]  # nothing to see: nothing is more likely
+    assert all(one is not None and one.probabilities == pytest.approx([1 / 3] * 3) for one in black)
+
+
+def test_a_time_in_the_future_is_now_and_one_that_runs_backwards_is_believed(gate: Gate) -> None:
+    gate.open.set()
+    results: list[Result] = []
+    with Stream(gate, results.append, limit_ms=60_000, stale_after_ms=90_000, sink_size=9) as stream:
+        for captured_at in (time.time(), time.monotonic() - 70, time.monotonic() - 100, np.float64(time.monotonic())):
+            stream.push(FRAMES[0], captured_at)
+            assert stream.drain(30)
+        assert stream.clock_faults == 1
+    assert results[0].captured_at == results[0].pushed_at
+    assert [result.state for result in results] == [State.OK, State.LATE, State.STALE, State.OK]
+    assert all(result.age_ms > 0 for result in results)
+
+
+@pytest.mark.parametrize("captured_at", [float("nan"), float("inf"), -float("inf"), "now"])
+def test_what_is_no_time_is_refused(gate: Gate, captured_at: float) -> None:
+    gate.open.set()
+    with Stream(gate) as stream:
+        with pytest.raises(DataError, match="captured_at must be seconds of"):
+            stream.push(FRAMES[0], captured_at)
+        assert stream.push(FRAMES[0]) == 0
+
+
+@pytest.mark.parametrize("frame", [np.zeros((0, 8, 3), np.uint8), np.zeros((9000, 2, 3), np.uint8)])
+def test_frames_without_pixels_or_far_too_large_are_refused(gate: Gate, frame: np.ndarray) -> None:
+    with Stream(gate) as stream, pytest.raises(DataError, match="pixels"):
+        stream.push(frame)
+
+
+def test_pushing_does_not_wait_for_the_engine(gate: Gate) -> None:
+    frame = np.zeros((1080, 1920, 2), np.uint8)
+    with Stream(gate) as stream:
+        stream.push(frame, format="yuyv")
+        assert gate.entered.wait(30)
+        started = time.monotonic()
+        for _ in range(10):
+            stream.push(frame, format="yuyv")
+        assert time.monotonic() - started < 2
+        assert stream.drops == 9
+        gate.open.set()
+
+
+def test_every_loop_gets_every_result_from_its_beginning_on(gate: Gate) -> None:
+    called: list[int] = []
+    got: dict[str, list[int]] = {"early": [], "late": []}
+
+    def loop(name: str, results: Iterable[Result]) -> threading.Thread:
+        thread = threading.Thread(target=lambda: got[name].extend(result.frame_id for result in results))
+        thread.start()
+        return thread
+
+    gate.open.set()
+    stream = Stream(gate, lambda result: called.append(result.frame_id), mode="throughput")
+    loops = [loop("early", iter(stream))]
+    for number in range(3):
+        stream.push(FRAMES[number])
+    assert stream.drain(30)
+    loops.append(loop("late", iter(stream)))
+    for number in range(3, 6):
+        stream.push(FRAMES[number])
+    stream.close()
+    for thread in loops:
+        thread.join(30)
+    assert called == got["early"] == [0, 1, 2, 3, 4, 5]
+    assert got["late"] == [3, 4, 5]
+    assert list(stream) == []
+
+
+@pytest.mark.parametrize("mode", ["realtime", "throughput"])
+def test_a_loop_may_close_the_stream_or_end_early(gate: Gate, mode: Mode) -> None:
+    gate.open.set()
+    stream = Stream(gate, mode=mode, sink_size=1)
+    results = iter(stream)
+    for number in range(3):
+        stream.push(FRAMES[number])
+        if mode == "realtime":
+            assert stream.drain(30)
+    seen = []
+    for result in results:
+        seen.append(result.frame_id)
+        stream.close()  # in throughput mode, inference waits for this very loop
+    assert seen == ([2] if mode == "realtime" else [0, 1, 2])
+    assert stream.undelivered == (2 if mode == "realtime" else 0)
+
+
+def test_a_loop_that_is_left_holds_nobody_up(gate: Gate) -> None:
+    gate.open.set()
+    with Stream(gate, mode="throughput") as stream:
+        results = iter(stream)
+        stream.push(FRAMES[0])
+        assert next(results).frame_id == 0
+        results.close()
+        for number in range(5):
+            stream.push(FRAMES[number])
+    assert len(gate.seen) == 6
+
+
+def test_an_old_result_is_stale_in_a_loop_too(gate: Gate) -> None:
+    gate.open.set()
+    stream = Stream(gate, limit_ms=20_000, stale_after_ms=60)
+    results = iter(stream)
+    stream.push(FRAMES[0])
+    stream.close()
+    time.sleep(0.1)
+    assert [result.state for result in results] == [State.STALE]
+
+
+def test_a_forked_child_is_told_and_the_parent_goes_on(gate: Gate) -> None:
+    gate.open.set()
+    results: list[Result] = []
+    with Stream(gate, results.append, sink_size=4) as stream:
+        stream.push(FRAMES[0])
+        assert stream.drain(30)
+        child = os.fork()
+        if child == 0:
+            told = 0
+            uses: list[Callable[[], object]] = [
+                lambda: stream.push(FRAMES[1]),
+                lambda: stream.drain(1),
+                lambda: iter(stream),
+                lambda: stream.swap("other.gensoup"),
+                stream.close,
+            ]
+            for use in uses:
+                try:
+                    use()
+                except UsageError as error:
+                    told += "fork" in str(error)
+            os._exit(told)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+        stream.push(FRAMES[2])
+    assert [result.frame_id for result in results] == [0, 1]
+
+
+def test_closing_a_stream_whose_engine_hangs_need_not_wait(gate: Gate) -> None:
+    stream = Stream(gate)
+    stream.push(FRAMES[0])
+    assert gate.entered.wait(30)
+    assert stream.close(timeout=0.05) is False
+    gate.open.set()
+    assert stream.close(timeout=30) is True
+    assert stream.close() is True
+
+
+def test_many_threads_may_push(gate: Gate) -> None:
+    gate.open.set()
+    results: list[Result] = []
+    with Stream(gate, results.append, sink_size=400) as stream:
+        pushers = [threading.Thread(target=lambda: [stream.push(frame) for frame in FRAMES[:50]]) for _ in range(4)]
+        for pusher in pushers:
+            pusher.start()
+        for pusher in pushers:
+            pusher.join(60)
+        assert stream.drain(30)
+    assert len(results) + stream.drops == 200
+    assert [result.frame_id for result in results] == sorted({result.frame_id for result in results})

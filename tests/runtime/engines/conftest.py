@@ -95,6 +95,21 @@ def make_graph(precision: str = "fp32", saliency: bool = False, seed: int = 0, s
     return bytes(model.SerializeToString())
 
 
+def length_delimited(number: int, content: bytes) -> bytes:
+    """A field of a protobuf message, as it stands in a file."""
+    size, length = len(content), bytearray()
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([number << 3 | 2, *length, size]) + content
+
+
+@pytest.fixture(scope="session")
+def field() -> Callable[[int, bytes], bytes]:
+    """Makes fields of protobuf messages: (number, content) → bytes."""
+    return length_delimited
+
+
 @pytest.fixture(scope="session")
 def small_graph() -> Callable[..., bytes]:
     """Makes ONNX bytes: (precision="fp32", saliency=False, seed=0, size=32)."""

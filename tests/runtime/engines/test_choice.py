@@ -15,7 +15,7 @@ from gensoup.runtime.engines import choice
 from gensoup.runtime.engines.catalogue import ENGINES, check_engine, obstacle
 from gensoup.runtime.engines.choice import Candidate, Request, candidates, fastest, recall, remember
 from gensoup.runtime.engines.onnxruntime import OnnxRuntimeEngine
-from gensoup.runtime.errors import BundleError, UsageError
+from gensoup.runtime.errors import BundleError, EngineError, UsageError
 from gensoup.runtime.preprocess import Preprocess
 from gensoup.runtime.private_cache import cache_root
 
@@ -111,6 +111,59 @@ def test_a_named_engine_and_precision_are_what_runs(
     classifier = Classifier.load(make_bundle(("fp32", "fp16", "int8")), engine, precision, threads=1)
     assert (classifier.engine.name, classifier.precision) == (engine, precision)
     assert notes() == []
+
+
+class Flaky:
+    """A GPU's engine: the reference's answers, once ``failures`` of opening or of frames are over."""
+
+    name = "onnxruntime-cuda"
+
+    def __init__(self, model: bytes, fails_at: int) -> None:
+        self.engine, self.left = OnnxRuntimeEngine(model, 1), fails_at
+
+    def infer(self, frame: np.ndarray) -> np.ndarray:
+        self.left -= 1
+        if self.left == 0:
+            raise EngineError("cudaErrorUnknown")
+        return self.engine.infer(frame)
+
+    def close(self) -> None:
+        raise EngineError("cudaErrorUnknown again")
+
+
+@pytest.mark.parametrize("fails_at", [0, 1, 20])
+def test_a_gpu_that_was_not_ready_is_asked_again(
+    make_bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    """Failing on opening (0), on the golden frames (1) or while it is measured (20): never remembered as a choice."""
+    ready = fails_at != 0
+
+    def opened(name: str, model: bytes, *rest: object) -> object:
+        if name != Flaky.name:
+            return OnnxRuntimeEngine(model, 1)
+        if not ready:
+            raise EngineError("no CUDA device") from RuntimeError("driver not loaded yet")
+        return Flaky(model, fails_at)
+
+    monkeypatch.setattr(choice, "ready_without_building", lambda name, *rest: name in ("onnxruntime-cpu", Flaky.name))
+    monkeypatch.setattr(choice, "open_engine", opened)
+    path = make_bundle()
+    assert Classifier.load(path).engine.name == "onnxruntime-cpu"
+    assert notes() == []
+    ready, fails_at = True, -1
+    Classifier.load(path)
+    assert len(notes()) == 1
+
+
+def test_engines_of_elsewhere_take_part_and_are_not_passed_over_in_silence(
+    make_bundle: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match=r"--engines-dir: .*tensorrt-rtx; leave it out with --engine onnxruntime-cpu"):
+        Classifier.load(make_bundle(), "onnxruntime-cpu", engines_dir=tmp_path)
+    asked: list[object] = []
+    monkeypatch.setattr(choice, "ready_without_building", lambda *arguments: asked.append(arguments[-1]) or False)
+    candidates(Request(engines_dir=tmp_path), {"fp32": b""})
+    assert asked == [tmp_path] * len(ENGINES)
 
 
 def test_mistakes_name_what_there_is(make_bundle: Callable[..., Path]) -> None:

@@ -59,6 +59,16 @@ def test_what_branches_read_stays() -> None:
     assert [tensor.name for tensor in cut.graph.initializer] == ["weight"]
 
 
+def test_branches_may_be_nested_as_deep_as_memory_goes(
+    small_graph: Callable[..., bytes], field: Callable[[int, bytes], bytes]
+) -> None:
+    node = field(1, b"weight") + field(2, b"probabilities")
+    for _ in range(5_000):
+        node = field(2, b"probabilities") + field(5, field(6, field(1, node)))
+    cut = keep_outputs(small_graph(saliency=True) + field(7, field(1, node) + field(12, b"")), ["probabilities"])
+    assert len(cut) > 50_000  # the node stays: it says that it makes the output
+
+
 def test_an_output_that_is_not_there_is_named(small_graph: Callable[..., bytes]) -> None:
     with pytest.raises(ValueError, match="no output logits"):
         keep_outputs(small_graph(), ["logits"])

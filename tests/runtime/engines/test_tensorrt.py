@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -150,6 +151,20 @@ def test_an_engine_file_that_is_not_what_was_stored_is_not_there(damage: str) ->
     else:
         path.chmod(0o666)
     assert fetch_engine(KEY) is None
+
+
+@pytest.mark.parametrize("mask", [0, 0o002, 0o022])
+def test_engines_are_found_again_under_any_mask(tmp_path: Path, mask: int) -> None:
+    """Under Ubuntu's mask, 002, what anybody makes is for the group to write, and such an engine is not read."""
+    before = os.umask(mask)
+    try:
+        store_engine(KEY, b"plan", {})
+        store_engine(replace(KEY, driver="", gpu=""), b"other", {}, tmp_path)
+    finally:
+        os.umask(before)
+    found = fetch_engine(KEY)
+    assert found is not None and found.plan == b"plan"
+    assert find_ahead_of_time(tmp_path, KEY).plan == b"other"
 
 
 def test_an_empty_folder_of_engines_says_so(tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""An annotated video of a stream, in one file."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gensoup.runtime.errors import GenSoupError
+from gensoup.runtime.overlay import draw, draw_saliency
+from gensoup.runtime.preprocess import Preprocess
+from gensoup.runtime.result import Result
+from gensoup.runtime.video_file import VideoFile, check_video_name
+
+Frame = NDArray[np.uint8]
+
+_FRAMES = 8  # waiting to be drawn: some 50 MB at 1080p
+
+
+def annotated(frame: Frame, result: Result, preprocess: Preprocess | None) -> Frame:
+    """A copy of the frame with what is shown about it. ``preprocess``: the classifier's; None: without saliency."""
+    return draw(frame if preprocess is None else draw_saliency(frame, result, preprocess), result)
+
+
+class AnnotatedVideo:
+    """An annotated video file, drawn and encoded in a thread of its own.
+
+    With ``wait``, ``add`` waits while the encoder is behind; without, such frames are left out and counted in
+    ``skipped``. All frames get the first one's size. Close it to complete the file.
+    """
+
+    def __init__(self, path: Path, rate_hz: float, *, wait: bool, preprocess: Preprocess | None = None) -> None:
+        """``path``: ends in .avi (Motion JPEG) or .mp4 (MPEG-4); raises UsageError for anything else.
+
+        preprocess: the classifier's, for :func:`annotated`; None: no saliency is drawn.
+        """
+        check_video_name(path)
+        self.skipped = 0
+        self._path = path
+        self._rate_hz = rate_hz
+        self._wait = wait
+        self._preprocess = preprocess
+        self._error: GenSoupError | None = None
+        self._queue: queue.Queue[tuple[Frame, Result] | None] = queue.Queue(_FRAMES)
+        self._thread = threading.Thread(target=self._encode, name="gensoup-video", daemon=True)
+        self._thread.start()
+
+    def add(self, frame: Frame, result: Result) -> None:
+        """Queue a frame, which must not be changed any more. Raises GenSoupError once the file cannot be written."""
+        if self._error is not None:
+            raise self._error
+        try:
+            self._queue.put((frame, result), block=self._wait)
+        except queue.Full:
+            self.skipped += 1
+
+    def close(self) -> None:
+        """Encode what is queued and complete the file. Raises GenSoupError when it could not be written."""
+        self._queue.put(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _encode(self) -> None:
+        video: VideoFile | None = None
+        while (item := self._queue.get()) is not None:
+            if self._error is not None:
+                continue  # keep emptying the queue: whoever adds must not wait for ever
+            frame, result = item
+            try:
+                if video is None:
+                    size = (frame.shape[1], frame.shape[0])
+                    video = VideoFile(self._path, self._rate_hz, size, f"--video {self._path}")
+                video.write(annotated(frame, result, self._preprocess))
+            except GenSoupError as error:
+                self._error = error
+        try:
+            if video is not None:
+                video.close()
+        except GenSoupError as error:
+            self._error = self._error or error

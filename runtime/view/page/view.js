@@ -1,0 +1,300 @@
+// The live view: asks the server for statuses and pictures, and shows nothing as present that is not.
+import { drawLatency, drawProbabilities, lineStyle } from "./charts.js";
+
+const TICK_MS = 100;
+const CHART_MS = 200; // between two drawings of the charts
+const SILENT_MS = 700; // without a status for so long, the page says that the connection is lost
+const SLOW_MS = 500; // what a status may take on its way before its result no longer counts as present
+const HUNG_MS = 4000; // then it connects anew
+const RETRY_MS = 1000;
+const PICTURE_MS = 1000; // a picture that stands longer is no live picture
+const SPOKEN_MS = 1500; // a label is spoken when it has stood so long
+const WINDOWS = [60, 120, 15]; // seconds
+const NUMBER = 0;
+
+const ICONS = {
+  OK: "M3 10.5l5 5L17 5", LATE: "M10 2.5a7.5 7.5 0 1 0 .01 0M10 6v4.5l3 2", DEGRADED: "M10 2.5L18 17H2zM10 8v4M10 14.5v.1",
+  STALE: "M7 4v12M13 4v12", FAILED: "M4 4l12 12M16 4L4 16", DISCONNECTED: "M3 17L17 3M4.5 8a9 9 0 0 1 5-2M14 7.500a9 9 0 0 1 2 1.500M7.500 12a5 5 0 0 1 2-1.500",
+  ENDED: "M5 5h10v10H5z",
+};
+const WAITING_ICON = "M4 10h.1M10 10h.1M16 10h.1";
+const NAMES = { DISCONNECTED: "NO CONNECTION" };
+
+const at = (id) => document.getElementById(id);
+const write = (id, words) => { if (at(id).textContent !== words) at(id).textContent = words; };
+const percent = (share) => (share >= 0.9995 ? "100%" : share >= 0.1 ? `${(share * 100).toFixed(0)}%` : `${(share * 100).toFixed(1)}%`);
+
+let socket = null, about = null, status = null, statusAt = -Infinity, askedAt = 0, transit = 0, openedAt = 0;
+let ended = false, refused = false, rows = [], seconds = WINDOWS[0];
+let videoOn = true, pictureAsked = false, pictureAt = 0, decoding = 0;
+let spoken = { label: null, since: 0, said: null }, described = 0, drawnAt = 0;
+
+// Connection
+
+function connect() {
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  const mine = new WebSocket(`${scheme}://${location.host}/live`);
+  mine.binaryType = "arraybuffer";
+  socket = mine;
+  openedAt = performance.now();
+  pictureAsked = false;
+  mine.onopen = () => { refused = false; askStatus(); askPicture(); };
+  mine.onmessage = ({ data }) => { if (socket === mine) (typeof data === "string" ? told(JSON.parse(data)) : pictured(data)); };
+  mine.onclose = () => { if (socket === mine) lost(); };
+}
+
+function lost() {
+  socket = null;
+  render();
+  // A browser does not tell a page why a WebSocket was refused; a request does.
+  fetch("healthz").then((answer) => { refused = answer.status === 401 || answer.status === 403; render(); }, () => {});
+  setTimeout(connect, RETRY_MS);
+}
+
+function ask(letter) {
+  if (socket?.readyState === WebSocket.OPEN) socket.send(letter);
+}
+
+function askStatus() {
+  askedAt = performance.now();
+  ask("s");
+}
+
+function askPicture() {
+  const wanted = videoOn && !document.hidden;
+  if (wanted && !pictureAsked) ask("p");
+  if (!wanted && pictureAsked) ask("-p");
+  pictureAsked = wanted;
+}
+
+function told(message) {
+  if (message.kind === "about") {
+    begin(message);
+    return;
+  }
+  statusAt = performance.now();
+  transit = Math.max(0, statusAt - askedAt - message.waited_ms); // an upper bound: both ways
+  status = message;
+  ended = message.state === "ENDED";
+  rows.push(...message.rows);
+  const oldest = message.bucket - about.history_s / about.bucket_s;
+  while (rows.length && rows[0][NUMBER] < oldest) rows.shift();
+  message.events.forEach(addEvent);
+  askStatus();
+  render();
+}
+
+function begin(message) {
+  about = message;
+  rows = [];
+  status = null;
+  at("events").replaceChildren();
+  write("bundle", about.bundle);
+  at("bundle").title = about.sha256;
+  write("source", about.source);
+  write("limit", about.limit_ms.toFixed(1));
+  write("version", about.version);
+  write("digest", about.sha256 ? `bundle ${about.sha256.slice(0, 12)}` : "");
+  at("classes").replaceChildren(...about.labels.map(classRow));
+}
+
+// What stands now
+
+function standing() {
+  const now = performance.now();
+  if (refused) return ["DISCONNECTED", "not admitted: open the address, token included, that gensoup run --view printed"];
+  if (ended) return ["ENDED", status.reason];
+  if (!socket || !status || now - statusAt > SILENT_MS) {
+    if (!status && socket && now - openedAt < RETRY_MS) return ["CONNECTING", ""];
+    return ["DISCONNECTED", "nothing from the server; trying again"];
+  }
+  const age = ageNow();
+  if (status.current && about.mode === "realtime" && age > about.stale_after_ms + SLOW_MS) {
+    return ["STALE", `the newest result is ${(age / 1e3).toFixed(1)} s old`];
+  }
+  return [status.state, status.reason];
+}
+
+const ageNow = () => (status?.age_ms ?? NaN) + transit + performance.now() - statusAt;
+
+function render() {
+  const [state, reason] = standing();
+  const current = ["OK", "LATE", "DEGRADED"].includes(state) ? status.current : null;
+  document.body.dataset.state = state;
+  document.body.classList.toggle("old", !current && state !== "CONNECTING");
+  const name = NAMES[state] ?? state;
+  write("state-name", name);
+  at("state-icon").setAttribute("d", ICONS[state] ?? WAITING_ICON);
+  write("veil-state", name);
+  write("veil-reason", reason);
+  // The seconds in a reason would be spoken anew each time they change.
+  const alarming = !current && state !== "CONNECTING" && state !== "WAITING";
+  write("alert", alarming || state === "DEGRADED" ? `${name}: ${reason.replace(/ [\d.]+ s old$/, " old")}` : "");
+  at("video").classList.toggle("delayed", videoOn && performance.now() - pictureAt > PICTURE_MS);
+  renderLabel(current, name, reason);
+  renderNumbers(state);
+  renderCharts();
+}
+
+function renderLabel(current, name, reason) {
+  let label = null, probability = 0, detail = reason || "no result yet";
+  if (current) {
+    ({ label, probability } = current);
+    detail = `${percent(probability)}, answered in ${current.result_ms.toFixed(1)} ms`;
+    if (current.smoothed) {
+      detail = `this frame: ${label} ${percent(probability)}, answered in ${current.result_ms.toFixed(1)} ms`;
+      ({ label, probability } = current.smoothed);
+      label ??= "uncertain";
+    } else if (probability < (about.thresholds[label] ?? 0)) {
+      detail += "; under its threshold: uncertain";
+    }
+  }
+  if (current && name === "DEGRADED") detail += `; ${reason}`;
+  write("label", label ?? "No current result");
+  write("detail", detail);
+  write("caption-label", label === null ? "" : `${label}  ${percent(probability)}`);
+  write("caption-state", current ? `${name}  ${current.result_ms.toFixed(0)} ms  ·  frame ${status.frame}` : "");
+  document.title = label === null ? `${name} – GenSoup` : `${label} – ${name} – GenSoup`;
+  at("classes").childNodes.forEach((row, index) => {
+    const share = current?.probabilities[index];
+    row.classList.toggle("won", current?.label === about.labels[index]);
+    row.querySelector("i").style.transform = `scaleX(${share ?? 0})`;
+    const words = share === undefined ? "–" : percent(share);
+    if (row.lastChild.textContent !== words) row.lastChild.textContent = words;
+  });
+  speak(label);
+}
+
+// A label that flickers is not read out, one that stands is, once.
+function speak(label) {
+  const now = performance.now();
+  if (label !== spoken.label) Object.assign(spoken, { label, since: now });
+  if (now - spoken.since < SPOKEN_MS || spoken.said === label) return;
+  spoken.said = label;
+  write("spoken", label === null ? "no current result" : label);
+}
+
+function renderNumbers(state) {
+  const numbers = state === "DISCONNECTED" || !status ? {} : status.statistics;
+  const show = (id, value, digits = 1) => write(id, value === null || value === undefined ? "–" : value.toFixed(digits));
+  show("p50", numbers.p50_ms);
+  show("p99", numbers.p99_ms);
+  show("fps", numbers.fps);
+  show("missed", numbers.missed === null || numbers.missed === undefined ? null : numbers.missed * 100);
+  at("p99-tile").classList.toggle("over", numbers.p99_ms > about?.limit_ms);
+  write("drops", status ? String(status.drops) : "–");
+  if (status?.engine) write("engine", `${status.engine}, ${about.precision}`);
+}
+
+function renderCharts() {
+  if (!about || !status || document.hidden || performance.now() - drawnAt < CHART_MS) return;
+  drawnAt = performance.now();
+  const view = { rows, now: status.bucket + (performance.now() - statusAt) / 1e3 / about.bucket_s, seconds, rowSeconds: about.bucket_s };
+  drawProbabilities(at("probabilities"), view, about.labels);
+  drawLatency(at("latency"), view, about.limit_ms);
+  if (performance.now() - described < 5000) return;
+  described = performance.now();
+  const { p50_ms: p50, p99_ms: p99 } = status.statistics;
+  at("latency").setAttribute("aria-label", p50 === null ? "Latency over time: no results" : `Latency over time: median ${p50.toFixed(1)}, 99 percent ${p99.toFixed(1)}, limit ${about.limit_ms.toFixed(1)} milliseconds`);
+  at("probabilities").setAttribute("aria-label", `Probabilities over time: ${status.current ? `${status.current.label} now` : "no current result"}`);
+}
+
+// Pictures
+
+async function pictured(data) {
+  pictureAsked = false;
+  const mine = (decoding += 1), frame = new DataView(data).getUint32(0);
+  try {
+    const bitmap = await createImageBitmap(new Blob([new Uint8Array(data, 4)], { type: "image/jpeg" }));
+    const canvas = at("picture");
+    if (mine === decoding && videoOn) {
+      if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
+        canvas.width = bitmap.width;
+        canvas.height = bitmap.height;
+      }
+      canvas.getContext("2d").drawImage(bitmap, 0, 0);
+      canvas.dataset.frame = frame;
+      pictureAt = performance.now();
+      at("empty").hidden = true;
+    }
+    bitmap.close();
+  } finally {
+    askPicture(); // only now: a page that cannot keep up gets fewer
+  }
+}
+
+function setVideo(on) {
+  videoOn = on;
+  at("video-button").setAttribute("aria-pressed", String(on));
+  const canvas = at("picture");
+  if (!on) canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+  write("empty", on ? "Waiting for the next picture" : "The video is off here; the stream goes on");
+  at("empty").hidden = false;
+  askPicture();
+}
+
+function toggleFull() {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else at("video").requestFullscreen?.().catch(() => {});
+}
+
+// Parts
+
+function classRow(label, index) {
+  const row = document.createElement("li"), style = lineStyle(index);
+  row.innerHTML = '<svg width="26" height="8" aria-hidden="true"><line x1="0" y1="4" x2="26" y2="4" stroke-width="3"/></svg><span></span><span class="meter" aria-hidden="true"><i></i></span><span></span>';
+  const stroke = row.querySelector("line");
+  stroke.setAttribute("stroke", style.color);
+  stroke.setAttribute("stroke-dasharray", style.dash.join(" "));
+  row.childNodes[1].textContent = row.childNodes[1].title = label;
+  row.querySelector("i").style.background = style.color;
+  if (about.thresholds[label] !== undefined) {
+    const mark = document.createElement("u");
+    mark.style.left = `${about.thresholds[label] * 100}%`;
+    row.querySelector(".meter").append(mark);
+  }
+  return row;
+}
+
+function addEvent([, time, words]) {
+  const entry = document.createElement("li"), when = document.createElement("time"), what = document.createElement("span");
+  const date = new Date(time * 1e3);
+  when.dateTime = date.toISOString();
+  when.textContent = date.toLocaleTimeString([], { hour12: false });
+  what.textContent = words;
+  entry.append(when, what);
+  at("events").prepend(entry);
+  while (at("events").childElementCount > 50) at("events").lastChild.remove();
+}
+
+function nextWindow() {
+  drawnAt = 0;
+  seconds = WINDOWS[(WINDOWS.indexOf(seconds) + 1) % WINDOWS.length];
+  showWindow();
+  render();
+}
+
+function showWindow() {
+  write("window", `${seconds} s`);
+  document.querySelectorAll(".window-name").forEach((name) => { name.textContent = `last ${seconds} s`; });
+}
+
+at("video-button").onclick = () => setVideo(!videoOn);
+at("full-button").onclick = toggleFull;
+at("window-button").onclick = nextWindow;
+document.onfullscreenchange = () => at("full-button").setAttribute("aria-pressed", String(!!document.fullscreenElement));
+document.onkeydown = (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
+  ({ v: () => setVideo(!videoOn), f: toggleFull, w: nextWindow })[event.key.toLowerCase()]?.();
+};
+document.onvisibilitychange = () => { askPicture(); render(); };
+setInterval(() => {
+  const hung = socket;
+  if (hung && performance.now() - Math.max(statusAt, openedAt) > HUNG_MS) {
+    lost(); // first, for closing waits for the other side
+    hung.close();
+  }
+  if (performance.now() - statusAt > TICK_MS) render();
+}, TICK_MS);
+showWindow();
+connect();

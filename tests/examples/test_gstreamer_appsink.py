@@ -1,0 +1,60 @@
+"""The appsink program on the system's Python, which has GStreamer, with this environment's packages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+EXAMPLE = REPOSITORY / "examples" / "gstreamer_appsink.py"
+SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin")
+PROBE = """
+import sys, gi
+assert sys.version_info[:2] == {version}, "another Python than this environment's"
+gi.require_version("Gst", "1.0"); gi.require_version("GstVideo", "1.0")
+from gi.repository import Gst, GstVideo
+Gst.init(None)
+for name in ("videotestsrc", "videoconvert", "appsink"):
+    assert Gst.ElementFactory.find(name), "no element " + name
+"""
+
+
+@pytest.fixture(scope="module")
+def environment() -> dict[str, str]:
+    if SYSTEM_PYTHON is None:
+        pytest.skip("needs a system's python3 with GStreamer")
+    probe = PROBE.replace("{version}", str(tuple(sys.version_info[:2])))
+    tried = subprocess.run([SYSTEM_PYTHON, "-c", probe], capture_output=True, text=True)
+    if tried.returncode != 0:
+        pytest.skip(f"needs python3-gst-1.0 for {SYSTEM_PYTHON}: {tried.stderr.strip().splitlines()[-1]}")
+    return {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{sysconfig.get_paths()['purelib']}"}
+
+
+def run(environment: dict[str, str], bundle: Path, pipeline: str) -> subprocess.CompletedProcess[str]:
+    command = [str(SYSTEM_PYTHON), str(EXAMPLE), str(bundle), pipeline]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_it_classifies_what_the_pipeline_gives(environment: dict[str, str], tiny_bundle: Path) -> None:
+    """At a width of 322 the rows are padded."""
+    caps = "video/x-raw,width=322,height=240,framerate=50/1"
+    done = run(environment, tiny_bundle, f"videotestsrc is-live=true num-buffers=40 pattern=red ! {caps}")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) >= 5
+    current = [line for line in lines if not line.startswith("no current result")]
+    assert current and all(line.startswith("red ") for line in current)
+    ages = [float(line.split("age ")[1].split()[0]) for line in current]
+    assert min(ages) > 0
+
+
+def test_an_error_in_the_pipeline_is_told(environment: dict[str, str], tiny_bundle: Path, tmp_path: Path) -> None:
+    done = run(environment, tiny_bundle, f"filesrc location={tmp_path}/no.raw ! rawvideoparse")
+    assert done.returncode == 1
+    assert "no.raw" in done.stderr or "Resource not found" in done.stderr
