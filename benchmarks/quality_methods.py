@@ -54,5 +54,5 @@ def genetic(bench: Workbench, settings: Mapping[str, Any]) -> Found:
     notes.update(soup=list(soup.names), recipe=trainer.alphabet.decode(best.genes).to_dict(), val_mcc=best.mcc)
     trainer.plan_refit(best.recipe["architecture"], settings["refit"] > 0)
     notes["refit_epochs"] = round(trainer.settings.refit_epochs, 3)
-    final = refit_and_calibrate(trainer, best, model)
+    final = refit_and_calibrate(trainer, best, model, bench.progress)
     return Found(final.model, final.temperature, notes)

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from gensoup.runtime.errors import GenSoupError, UsageError
 
+LEAST_SIZE, LARGEST_SIZE = 32, 1024  # pixels: below, some of them shrink an image to nothing
+
 # The thesis' two alphabets (ch. 3 and ch. 5) together.
 ARCHITECTURES = (
     "mobilenet_v3_small",

@@ -18,6 +18,7 @@ from gensoup.bench.metrics import Scores, confusion_matrix, score, summarise
 from gensoup.bench.probe import LatencyEstimate
 from gensoup.bench.thresholds import certain, choose_thresholds
 from gensoup.export.trained import TrainedModel
+from gensoup.runtime.console import StageProgress
 from gensoup.runtime.files import write_atomic
 from gensoup.train.finish import Finished
 from gensoup.train.individual import Trainer
@@ -34,7 +35,13 @@ HELD_OUT = ("search", "soup", "test")
 
 
 def conclude(
-    out: Path, split: Split, trainer: Trainer, finished: Finished, fingerprint: str, notes: Sequence[str]
+    out: Path,
+    split: Split,
+    trainer: Trainer,
+    finished: Finished,
+    fingerprint: str,
+    notes: Sequence[str],
+    progress: StageProgress,
 ) -> dict[str, Any]:
     """Refit, calibrate, open ``test``, write the model and the predictions.
 
@@ -45,7 +52,7 @@ def conclude(
     """
     settings, ancestor = trainer.settings, finished.ancestor
     candidate = trainer.admission.candidate(ancestor.recipe["architecture"])
-    final = refit_and_calibrate(trainer, ancestor, finished.model)
+    final = refit_and_calibrate(trainer, ancestor, finished.model, progress)
     model, temperature = final.model, final.temperature
     # What is not in the ledger: soups (those over the limit too) and their scores; done anew where a run is resumed.
     besides, untested = trainer.meter.spent - trainer.ledger.images_added, trainer.meter.spent

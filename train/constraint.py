@@ -87,9 +87,11 @@ def admit(settings: Settings, classes: int, profile: RunProfile, progress: Stage
         if not over:
             raise GenSoupError(f"no architecture can be used; {excluded[0].name}: {excluded[0].reason}")
         nearest = min(over, key=lambda out: out.excess or 0.0)
+        untried = [out for out in excluded if out.excess is None]
+        also = f" {len(untried)} more were not tried, {untried[0].name}: {untried[0].reason}" if untried else ""
         raise LimitError(
             f"no architecture meets the limits at {min(settings.sizes)} px; nearest is {nearest.name}: "
-            f"{nearest.reason}. {_remedy(settings, nearest)}, lower --size, or name others with --architectures"
+            f"{nearest.reason}. {_remedy(settings, nearest)}, lower --size, or name others with --architectures.{also}"
         )
     return Admission(tuple(candidates), tuple(excluded))
 

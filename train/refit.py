@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gensoup.export.architectures import build
 from gensoup.export.batch_norm import reestimate_batch_norm
+from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import GenSoupError
 from gensoup.train.breeding import torch_seed
 from gensoup.train.failure import check_finite, reason_of, release_memory
@@ -36,7 +37,7 @@ class Calibrated:
     logits: Mapping[str, NDArray[np.float32]]
 
 
-def refit_and_calibrate(trainer: Trainer, ancestor: Record, model: nn.Module) -> Calibrated:
+def refit_and_calibrate(trainer: Trainer, ancestor: Record, model: nn.Module, progress: StageProgress) -> Calibrated:
     """Refit the fused network where the settings say so, and fit the temperature on images not yet trained on.
 
     Those are ``search``; of a refit, which trains on them, ``soup``, before it is trained on too. Where both are the
@@ -52,7 +53,7 @@ def refit_and_calibrate(trainer: Trainer, ancestor: Record, model: nn.Module) ->
 
     logits["search"] = predict("search")
     if trainer.settings.refit_epochs > 0:
-        record = refit(trainer, ancestor, model)
+        record = refit(trainer, ancestor, model, progress)
         if apart:
             role = "soup"
             if record.complete:
@@ -67,7 +68,7 @@ def refit_and_calibrate(trainer: Trainer, ancestor: Record, model: nn.Module) ->
     return Calibrated(model.cpu().eval(), temperature, role, logits)
 
 
-def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> Record:
+def refit(trainer: Trainer, ancestor: Record, model: nn.Module, progress: StageProgress) -> Record:
     """Train the fused network on by the ancestor's recipe, on all images but the sealed test's.
 
     First on ``train`` and ``search``; after CALIBRATED_AT of the steps the weights, averaged over the last ones, are
@@ -90,7 +91,7 @@ def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> Record:
     weights: dict[str, dict[str, Tensor]] = {}
     reason, passed_before = None, trainer.meter.spent
     try:
-        weights = _refitted(trainer, scaled, torch_seed(trainer.settings.seed, place), model)
+        weights = _refitted(trainer, scaled, torch_seed(trainer.settings.seed, place), model, progress)
     except GenSoupError:
         raise
     except Exception as error:
@@ -113,11 +114,14 @@ def refit(trainer: Trainer, ancestor: Record, model: nn.Module) -> Record:
     return record
 
 
-def _refitted(trainer: Trainer, recipe: Recipe, seed: int, model: nn.Module) -> dict[str, dict[str, Tensor]]:
+def _refitted(
+    trainer: Trainer, recipe: Recipe, seed: int, model: nn.Module, progress: StageProgress
+) -> dict[str, dict[str, Tensor]]:
     """The weights after a refit, and those from before ``soup`` was trained on, by suffix."""
     settings, size = trainer.settings, trainer.admission.candidate(recipe.architecture).size
     network = build(recipe.architecture, trainer.data.classes).to(trainer.device)
     network.load_state_dict(model.state_dict())
+    first = trainer.data.at("refit", size)
 
     def taught(examples: Examples, epochs: float, schedule: Schedule, seed: int) -> dict[str, Tensor]:
         course = Course(
@@ -129,14 +133,17 @@ def _refitted(trainer: Trainer, recipe: Recipe, seed: int, model: nn.Module) -> 
             mixing=settings.mixing,
             average=settings.refit_average,
         )
-        lesson = train(network, examples, recipe, course, trainer.device)
+        total = round(settings.refit_epochs * _steps(first, settings.batch_size))
+        before = round(schedule.start * total)
+        lesson = train(
+            network, examples, recipe, course, trainer.device, lambda step, _: progress("refit", before + step, total)
+        )
         learnt = build(recipe.architecture, trainer.data.classes).to(trainer.device)
         learnt.load_state_dict(network.state_dict() if lesson.averaged is None else lesson.averaged)
         reestimate_batch_norm(learnt, examples.images, trainer.device)
         check_finite(learnt.state_dict())
         return learnt.state_dict()
 
-    first = trainer.data.at("refit", size)
     if settings.roles != "four":
         return {"": taught(first, settings.refit_epochs, ANNEALED, seed)}
     every = trainer.data.at("all", size)

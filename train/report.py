@@ -44,7 +44,8 @@ def write_report(
     predictions = read_predictions(run / PREDICTIONS_FILE, metrics["labels"])
     limit_ms = metrics["limit_ms"]
     individuals, summary = metrics["individuals"], metrics["summary"]
-    deployed = None if evaluation is None else _json(evaluation)
+    gate = None if bench is None else _json(bench, "verdict", "gensoup bench --json")
+    deployed = None if evaluation is None else _json(evaluation, "confusion_matrix", "gensoup eval --json")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -64,7 +65,7 @@ def write_report(
         figures=_figures(metrics, limit_ms, deployed),
         classes=_classes(metrics),
         samples=_samples(predictions, metrics["labels"], Path(metrics["settings"]["data"])),
-        gate=None if bench is None else _json(bench),
+        gate=gate,
         evaluation=deployed,
         latency=None if trace is None else _latency(trace),
         clinical=(CLINICAL_RECALL, CLINICAL_SPECIFICITY),
@@ -73,11 +74,15 @@ def write_report(
     return run / REPORT_FILE
 
 
-def _json(path: Path) -> Any:
+def _json(path: Path, key: str, command: str) -> Any:
+    """A command's result, known by a key that it has."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise GenSoupError(f"{path}: not a result in JSON ({error})") from error
+        raise GenSoupError(f"{path}: not a result in JSON ({error}); write it with `{command}`") from error
+    if not isinstance(values, dict) or key not in values:
+        raise GenSoupError(f"{path}: not a result of `{command}`")
+    return values
 
 
 def _figures(metrics: Mapping[str, Any], limit_ms: float | None, deployed: Any) -> dict[str, Any]:

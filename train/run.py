@@ -93,7 +93,7 @@ def _train(
             trainer = Trainer(settings, admission, data, Ledger(out, about, started), meter)
             ranked = evolve(trainer, progress)
             finished = finish(trainer, ranked, run_profile, progress)
-            metrics = conclude(out, split, trainer, finished, fingerprint, notes)
+            metrics = conclude(out, split, trainer, finished, fingerprint, notes, progress)
         metrics["device"] = dict(run_profile.profile.device)
         metrics["seconds"] = round(trainer.ledger.seconds, 1)
         write_atomic(out / METRICS_FILE, json.dumps(metrics, indent=1, ensure_ascii=False))

@@ -193,6 +193,11 @@ def test_without_weights_an_architecture_is_out_unless_they_are_drawn(
     reasons = {one.name: one.reason for one in admission.excluded}
     assert "no ImageNet weights" in reasons[NAMES[2]] and "--init random" in reasons[NAMES[2]]
     assert all("\n" not in reason for reason in reasons.values())
+    over = settings(weights_dir=str(weights), init="pretrained", architectures=NAMES[1:], max_macs=2.5)
+    with pytest.raises(
+        GenSoupError, match=r"^no architecture meets the limits.* 1 more were not tried, mobilenet_v3_small: .*weights"
+    ):
+        admit(over, 3, RunProfile(tmp_path, over, None), silent)
 
 
 def test_a_size_a_network_cannot_take_is_a_reason(settings: Callable[..., Settings], tmp_path: Path) -> None:

@@ -168,6 +168,9 @@ def test_an_unfinished_run_and_a_foreign_file_are_one_line(run: Path, tmp_path: 
     with pytest.raises(GenSoupError, match=r"bench\.json: not a result in JSON") as error:
         write_report(run, bench=tmp_path / "bench.json")
     assert "\n" not in str(error.value)
+    (tmp_path / "eval.json").write_text('{"n": 3, "confusion_matrix": []}', encoding="utf-8")
+    with pytest.raises(GenSoupError, match=r"eval\.json: not a result of `gensoup bench --json`"):
+        write_report(run, bench=tmp_path / "eval.json")
 
 
 def test_a_run_without_a_frame_rate_and_with_failures_draws_too(

@@ -177,6 +177,15 @@ def test_the_refit_takes_the_rate_its_lineage_began_with_and_soup_gives_the_temp
     assert tiny_run.metrics["scores"]["soup"]["accuracy"] == pytest.approx((logits.argmax(1) == targets).mean())
 
 
+def test_the_refit_tells_how_far_it_is(settings: Settings, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    quick = replace(settings, generations=1, population=2, population_min=2, epochs=0.2, branch_epochs=0.2)
+    train_run(quick, tmp_path / "run", progress=lambda stage, *step: told.append(step) if stage == "refit" else None)
+    steps = [done for done, _ in told]
+    assert steps == sorted(set(steps)) and len({total for _, total in told}) == 1
+    assert steps[0] == 1 and abs(steps[-1] - told[-1][1]) <= 1
+
+
 def test_a_finished_run_is_returned_as_it_is_when_resumed(tiny_run: Any) -> None:
     before = {path: path.stat().st_mtime_ns for path in tiny_run.folder.rglob("*")}
     assert train_run(tiny_run.settings, tiny_run.folder, resume=True, progress=silent) == tiny_run.metrics
