@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from gensoup.runtime.errors import GenSoupError, UsageError
 
-LEAST_SIZE, LARGEST_SIZE = 32, 1024  # pixels: below, some of them shrink an image to nothing
+LEAST_SIZE, LARGEST_SIZE = 32, 1024  # pixels
+WHOLE_SIZE = f"a whole number between {LEAST_SIZE} and {LARGEST_SIZE}"
 
 # The thesis' two alphabets (ch. 3 and ch. 5) together.
 ARCHITECTURES = (
@@ -57,6 +58,12 @@ def check_names(names: tuple[str, ...]) -> None:
         if name not in known_architectures():
             near = ", ".join(difflib.get_close_matches(name, known_architectures(), 3)) or ", ".join(ARCHITECTURES)
             raise UsageError(f"--architectures: '{name}' is unknown; did you mean {near}?")
+
+
+def check_size(size: int) -> None:
+    """Raise UsageError for an image size that some of them shrink to nothing, or that no device serves."""
+    if not LEAST_SIZE <= size <= LARGEST_SIZE:
+        raise UsageError(f"--size {size}: must be {WHOLE_SIZE}")
 
 
 def build(name: str, classes: int) -> nn.Module:

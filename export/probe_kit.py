@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from gensoup.bench.probe_kit import KIT_FILE, KitGraph, ProbeKit
-from gensoup.export.architectures import LARGEST_SIZE, LEAST_SIZE, check_names, count_cost, initial_model
+from gensoup.export.architectures import check_names, check_size, count_cost, initial_model
 from gensoup.export.batch_norm import reestimate_batch_norm
 from gensoup.export.exporter import versions
 from gensoup.export.graph import to_onnx
@@ -102,8 +102,7 @@ def _product(
 
 
 def _preprocess(size: int) -> Preprocess:
-    if not LEAST_SIZE <= size <= LARGEST_SIZE:
-        raise UsageError(f"--size {size}: must lie between {LEAST_SIZE} and {LARGEST_SIZE} pixels")
+    check_size(size)
     return Preprocess(size)
 
 

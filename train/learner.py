@@ -100,7 +100,7 @@ def train(
     """
     torch.manual_seed(course.seed)  # dropout and stochastic depth draw from the global generator
     batch_size = min(course.batch_size, len(examples))
-    steps = max(1, round(len(examples) // batch_size * course.epochs))
+    steps = steps_of(examples, course.epochs, course.batch_size)
     loss_of = LOSSES[recipe.loss]
     kind = OPTIMIZERS[recipe.optimizer]
     # L-BFGS views gradients as vectors, which only contiguous ones are.
@@ -139,6 +139,16 @@ def train(
                 on_step(step + 1, steps)
         counts = None if glia is None else glia.counts()
     return Lesson(evaluations * batch_size, averager.weights if averager is not None else None, counts)
+
+
+def steps_of(examples: Examples, epochs: float, batch_size: int) -> int:
+    """Steps of so many passes, fractions allowed: whole batches alone, and one step at least."""
+    return max(1, round(steps_of_a_pass(examples, batch_size) * epochs))
+
+
+def steps_of_a_pass(examples: Examples, batch_size: int) -> int:
+    """Whole batches in the examples; of fewer examples than a batch, one."""
+    return len(examples) // min(batch_size, len(examples))
 
 
 def _batches(

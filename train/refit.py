@@ -18,7 +18,7 @@ from gensoup.train.breeding import torch_seed
 from gensoup.train.failure import check_finite, reason_of, release_memory
 from gensoup.train.genes import Recipe
 from gensoup.train.individual import Trainer
-from gensoup.train.learner import ANNEALED, Course, Examples, Schedule, train
+from gensoup.train.learner import ANNEALED, Course, Schedule, steps_of, steps_of_a_pass, train
 from gensoup.train.ledger import Place, Record
 from gensoup.train.scoring import fit_temperature, predict_logits
 
@@ -45,25 +45,20 @@ def refit_and_calibrate(trainer: Trainer, ancestor: Record, model: nn.Module, pr
     """
     size = trainer.admission.candidate(ancestor.recipe["architecture"]).size
     apart = trainer.settings.roles == "four"
-    role, logits = "search", {}
     model = model.to(trainer.device)
 
     def predict(role: str) -> NDArray[np.float32]:
         return predict_logits(model, trainer.data.at(role, size).images, trainer.device)
 
-    logits["search"] = predict("search")
-    if trainer.settings.refit_epochs > 0:
-        record = refit(trainer, ancestor, model, progress)
-        if apart:
-            role = "soup"
-            if record.complete:
-                model.load_state_dict(trainer.ledger.weights(record.name + BEFORE_SOUP_SUFFIX))
-            logits["soup"] = predict("soup")
-        if record.complete:
-            model.load_state_dict(trainer.ledger.weights(record.name))
-    elif apart:
-        logits["soup"] = predict("soup")
-    logits.setdefault("soup", logits["search"])
+    logits = {"search": predict("search")}
+    record = refit(trainer, ancestor, model, progress) if trainer.settings.refit_epochs > 0 else None
+    refitted = record.name if record is not None and record.complete else None
+    if apart and refitted is not None:
+        model.load_state_dict(trainer.ledger.weights(refitted + BEFORE_SOUP_SUFFIX))
+    logits["soup"] = predict("soup") if apart else logits["search"]
+    if refitted is not None:
+        model.load_state_dict(trainer.ledger.weights(refitted))
+    role = "soup" if apart and record is not None else "search"
     temperature = fit_temperature(logits[role], trainer.data.at(role, size).targets)
     return Calibrated(model.cpu().eval(), temperature, role, logits)
 
@@ -119,45 +114,42 @@ def _refitted(
 ) -> dict[str, dict[str, Tensor]]:
     """The weights after a refit, and those from before ``soup`` was trained on, by suffix."""
     settings, size = trainer.settings, trainer.admission.candidate(recipe.architecture).size
+    first = trainer.data.at("refit", size)
+    legs = [(first, settings.refit_epochs, ANNEALED)]
+    if settings.roles == "four":
+        every, head = trainer.data.at("all", size), CALIBRATED_AT * settings.refit_epochs
+        # As many steps as if the rest went over the first images.
+        per_pass, of_all = (steps_of_a_pass(one, settings.batch_size) for one in (first, every))
+        tail = (settings.refit_epochs - head) * per_pass / of_all
+        legs = [(first, head, Schedule(end=CALIBRATED_AT)), (every, tail, Schedule(start=CALIBRATED_AT, end=1.0))]
     network = build(recipe.architecture, trainer.data.classes).to(trainer.device)
     network.load_state_dict(model.state_dict())
-    first = trainer.data.at("refit", size)
+    total = sum(steps_of(examples, epochs, settings.batch_size) for examples, epochs, _ in legs)
+    done = 0
 
-    def taught(examples: Examples, epochs: float, schedule: Schedule, seed: int) -> dict[str, Tensor]:
+    def report(step: int, steps: int) -> None:
+        nonlocal done
+        done += 1
+        progress("refit", done, total)
+
+    after: list[dict[str, Tensor]] = []
+    for number, (examples, epochs, schedule) in enumerate(legs):
         course = Course(
             epochs=epochs,
             batch_size=settings.batch_size,
-            seed=seed,
+            seed=seed + number,
             schedule=schedule,
             gradient_norm=settings.gradient_norm,
             mixing=settings.mixing,
             average=settings.refit_average,
         )
-        total = round(settings.refit_epochs * _steps(first, settings.batch_size))
-        before = round(schedule.start * total)
-        lesson = train(
-            network, examples, recipe, course, trainer.device, lambda step, _: progress("refit", before + step, total)
-        )
+        lesson = train(network, examples, recipe, course, trainer.device, report)
         learnt = build(recipe.architecture, trainer.data.classes).to(trainer.device)
         learnt.load_state_dict(network.state_dict() if lesson.averaged is None else lesson.averaged)
         reestimate_batch_norm(learnt, examples.images, trainer.device)
         check_finite(learnt.state_dict())
-        return learnt.state_dict()
-
-    if settings.roles != "four":
-        return {"": taught(first, settings.refit_epochs, ANNEALED, seed)}
-    every = trainer.data.at("all", size)
-    head = CALIBRATED_AT * settings.refit_epochs
-    before = taught(first, head, Schedule(end=CALIBRATED_AT), seed)
-    # As many steps as if the rest went over the first images.
-    tail = (settings.refit_epochs - head) * _steps(first, settings.batch_size) / _steps(every, settings.batch_size)
-    after = taught(every, tail, Schedule(start=CALIBRATED_AT, end=1.0), seed + 1)
-    return {"": after, BEFORE_SOUP_SUFFIX: before}
-
-
-def _steps(examples: Examples, batch_size: int) -> int:
-    """Steps of one pass."""
-    return len(examples) // min(batch_size, len(examples))
+        after.append(learnt.state_dict())
+    return dict(zip(("", BEFORE_SOUP_SUFFIX), reversed(after), strict=False))
 
 
 def _root(trainer: Trainer, record: Record) -> Record:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, get_args
 
-from gensoup.export.architectures import LARGEST_SIZE, LEAST_SIZE, check_names
+from gensoup.export.architectures import WHOLE_SIZE, check_names, check_size
 from gensoup.runtime.errors import UsageError
 from gensoup.runtime.preprocess import Fit
 from gensoup.train.genes import NAMES, NUMBERS
@@ -16,8 +16,6 @@ from gensoup.train.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
     from gensoup.train.settings import Settings
-
-_WHOLE_SIZE = f"a whole number between {LEAST_SIZE} and {LARGEST_SIZE}"
 
 # What each word option may say.
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -84,8 +82,7 @@ def validate(settings: Settings) -> None:
         if getattr(settings, name) not in options:
             raise UsageError(f"{option(name)} {getattr(settings, name)}: must be one of {', '.join(options)}")
     for size in settings.sizes:
-        if not LEAST_SIZE <= size <= LARGEST_SIZE:
-            raise UsageError(f"--size {size}: must be {_WHOLE_SIZE}")
+        check_size(size)
     for name, (least, allowed) in LEAST.items():
         _check_least(name, getattr(settings, name), least, allowed)
     for name, most in AT_MOST.items():
@@ -116,7 +113,7 @@ def _check_list(name: str, values: Any, kind: type) -> None:
         raise UsageError(f"{option(name)}: name at least one")
     for number, value in enumerate(values):
         if not isinstance(value, kind) or isinstance(value, bool):
-            wanted = "a name" if kind is str else _WHOLE_SIZE
+            wanted = "a name" if kind is str else WHOLE_SIZE
             raise UsageError(f"{option(name)} {value}: must be {wanted}, or a list of several")
         if value in values[:number]:
             raise UsageError(f"{option(name)}: {value} is named twice; name each once")

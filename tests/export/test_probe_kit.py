@@ -73,7 +73,7 @@ def test_killed_in_the_middle_it_is_not_complete(tmp_path: Path, monkeypatch: py
 def test_mistakes_are_one_line_and_touch_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--architectures: 'shufflenet' is unknown; did you mean"):
         write_probe_kit(tmp_path / "kit", ["shufflenet"], [32], ["fp32"])
-    with pytest.raises(UsageError, match="--size 4: must lie between 32 and 1024"):
+    with pytest.raises(UsageError, match="--size 4: must be a whole number between 32 and 1024"):
         write_probe_kit(tmp_path / "kit", [NAME], [32, 4], ["fp32"])
     assert not (tmp_path / "kit").exists()
     (tmp_path / "mine.txt").write_text("mine")
