@@ -93,8 +93,10 @@ def _show(console: Console, classifier: Classifier, folder: LabelledFolder, eval
     _show_certain(console, labels, evaluation)
     shown = ", ".join(f"{name} {value:.1f}" for name, value in evaluation.latency_percentiles.items())
     speed = f"{evaluation.frames_per_second:.1f} frames/s, {shown} ms"
+    runs = ", ".join(f"{count} {kind}" for kind, count in evaluation.ran.items())
+    built = f"{classifier.precision}{f' (runs {runs})' if runs else ''}"
     console.print(
-        f"{escape(classifier.engine.name)}, {classifier.precision}: {speed}, beside reading files; "
+        f"{escape(classifier.engine.name)}, {built}: {speed}, beside reading files; "
         "`gensoup bench` measures real time.",
         highlight=False,
     )

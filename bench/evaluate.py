@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from gensoup.bench.metrics import Scores, score
 from gensoup.bench.statistics import percentile
 from gensoup.bench.thresholds import certain
 from gensoup.runtime.classifier import Classifier
+from gensoup.runtime.engines import precisions_run
 from gensoup.runtime.errors import DataError, EngineError
 from gensoup.runtime.images import Image, read_image
 
@@ -37,6 +38,8 @@ class Evaluation:
     latency_ms: float64 [N], what the classifier itself took for each image, reading and decoding the file left out. A
         first impression beside other work, no proof of real time: that is the gate's.
     certain: of the images that the bundle's thresholds call certain; None where it has no thresholds.
+    ran: how many convolutions and matrix products the engine runs in each precision, by its own account; empty where it
+        cannot tell.
     """
 
     scores: Scores
@@ -47,6 +50,7 @@ class Evaluation:
     absent: tuple[str, ...]
     latency_ms: NDArray[np.float64]
     certain: Certain | None = None
+    ran: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def frames_per_second(self) -> float:
@@ -118,6 +122,7 @@ def evaluate(
         absent=tuple(label for label, count in support if count == 0),
         latency_ms=np.array(latency_ms),
         certain=_certain(classifier, targets, probabilities, used.groups),
+        ran=precisions_run(classifier.engine),
     )
 
 
@@ -144,6 +149,7 @@ def evaluation_to_dict(
         "bundle_sha256": classifier.sha256,
         "engine": classifier.engine.name,
         "precision": classifier.precision,
+        "ran": evaluation.ran,
         "data": str(folder.path),
         "data_fingerprint": folder.fingerprint(),
         "grouped": folder.groups is not None,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, get_args
 from gensoup.runtime.errors import UsageError
 
 if TYPE_CHECKING:
+    from gensoup.runtime.bundle import Bundle
     from gensoup.runtime.engines.tensorrt_library import Library
 
 
@@ -52,6 +53,7 @@ def build_engines(
 ) -> None:
     """Build a bundle's engines and print where they lie. ``precisions``: None: all that the bundle holds.
 
+    Those for this machine are held to the golden frames at once; those for others are when they are opened there.
     Raises UsageError for a precision that it lacks, BundleError, EngineError, MissingDependencyError.
     """
     from rich.console import Console
@@ -76,6 +78,7 @@ def build_engines(
                     paths += build_ahead_of_time(model, precision, job.sms, job.engines_dir, progress)
                 else:
                     paths += build_here(library, model, precision, progress)
+                    prove(opened, library, precision)
     console = Console()
     for path in paths:
         notes = json.loads(path.with_suffix(".json").read_text())
@@ -86,3 +89,20 @@ def build_engines(
             highlight=False,
             soft_wrap=True,
         )
+
+
+def prove(bundle: Bundle, engine: str, precision: str) -> None:
+    """Hold an engine of this machine to the bundle's golden frames, with saliency too where the graph has it.
+
+    Raises BundleError with the numbers, EngineError.
+    """
+    from gensoup.runtime.classifier import check_engine, check_explaining
+    from gensoup.runtime.engines.catalogue import open_engine
+
+    opened = open_engine(engine, bundle.models[precision], precision)
+    try:
+        check_engine(bundle, opened, precision)
+        if bundle.manifest.precisions[precision].get("saliency"):
+            check_explaining(bundle, opened, precision)
+    finally:
+        opened.close()

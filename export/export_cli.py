@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -256,7 +256,7 @@ def _show(console: Console, report: ParityReport) -> None:
         after = _interval(parity.soup_mcc_engine, parity.soup_mcc_engine_interval)
         table.add_row(
             parity.precision,
-            parity.engine,
+            parity.engine + (f"\nruns {_counts(parity.ran)}" if parity.ran else ""),
             f"{parity.largest_difference:.1e}\n{parity.mean_difference:.1e}",
             f"{parity.label_agreement:.1%}",
             f"{before}\n{after}",
@@ -264,13 +264,17 @@ def _show(console: Console, report: ParityReport) -> None:
         )
     console.print(table)
     for precision, built in report.built.items():
-        layers = ", ".join(f"{count} {kind}" for kind, count in built["built"].items())
         kept = built.get("kept_in_fp32")
         console.print(
-            f"{precision}: built with layers of {layers}" + (f"; left in fp32: {', '.join(kept)}" if kept else ""),
+            f"{precision}: built with layers of {_counts(built['built'])}"
+            + (f"; left in fp32: {', '.join(kept)}" if kept else ""),
             markup=False,
             highlight=False,
         )
+
+
+def _counts(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.items())
 
 
 def _interval(value: float, interval: tuple[float, float] | None) -> str:

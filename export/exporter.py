@@ -110,12 +110,14 @@ def export_run(
         report(f"parity {precision}", 1, 1)
     outcome = ParityReport(run.name, tuple(compared), {name: built.stated() for name, built in graphs.items()})
     if parity_json is not None:
-        write_atomic(parity_json, json.dumps(outcome.to_dict(), indent=1, ensure_ascii=False))
+        write_atomic(parity_json, json.dumps(outcome.to_dict(), indent=1, ensure_ascii=False, allow_nan=False))
     if parity_page is not None:
         write_atomic(parity_page, outcome.to_html(samples))
     for one in compared:
         one.parity.check()
-    graphs = {name: prove_saliency(built, maps, explained) for name, built in graphs.items()}
+    graphs = {
+        name: prove_saliency(built, maps, explained, proof.open(built.model, name)) for name, built in graphs.items()
+    }
     opened = {name: list(proof.open(built.model, name)) for name, built in graphs.items()}
     quantised = opened.get("int8")
     golden = golden_frames(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,8 @@ class Parity:
     mcc_loss_upper: paired bootstrap, one-sided 95%, over groups where the data has them.
     soup_frames: how many of the frames nobody but the fusion's acceptance saw, the role ``soup``; ``soup_mcc_…`` are
         Matthews' correlation there, with 95% intervals (None where there is one group alone).
+    ran: how many convolutions and matrix products the engine runs in each precision, by its own account: a CPU without
+        half precision runs fp16 as fp32. Empty where that was not asked or cannot be told.
     """
 
     precision: str
@@ -62,6 +64,7 @@ class Parity:
     soup_mcc_engine: float
     soup_mcc_engine_interval: Interval | None
     tolerance: float | None
+    ran: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:

@@ -106,7 +106,7 @@ def worst_frames(
     order = np.lexsort((-difference, ~flipped))[:most]
 
     def answer(row: NDArray[np.float32]) -> Answer:
-        return Answer(labels[int(row.argmax())], float(row.max()))
+        return Answer(labels[int(row.argmax())], float(np.nan_to_num(row.max(), posinf=0.0)))  # 0: it is no number
 
     return tuple(
         WorstFrame(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,9 @@ from gensoup.export.half import rounding
 from gensoup.export.parity import Parity, compare, engine_probabilities
 from gensoup.export.parity_page import Compared, worst_frames
 from gensoup.export.samples import Samples
-from gensoup.runtime.engines import Engine, load_engine
-from gensoup.runtime.engines.catalogue import ENGINES, REFERENCE, obstacle, open_engine, ready_without_building
+from gensoup.runtime.engines import Engine, load_engine, precisions_run
+from gensoup.runtime.engines.catalogue import COMPILING, ENGINES, REFERENCE, obstacle, open_engine
+from gensoup.runtime.engines.tensorrt_library import LIBRARIES
 from gensoup.runtime.errors import UsageError
 
 SIMULATED = "fp16 arithmetic, simulated"
@@ -32,13 +33,9 @@ class Proof:
     engines: tuple[str, ...]
 
     def open(self, model: bytes, precision: str) -> Iterator[Engine]:
-        """Each engine with ``model`` loaded, the reference engine first, one at a time.
-
-        Those that would first have to compile for minutes are left out: they are proven where they are built.
-        """
+        """Each engine with ``model`` loaded, the reference engine first, one at a time."""
         for name in self.engines:
-            if name == REFERENCE or ready_without_building(name, model, precision):
-                yield open_engine(name, model, precision)
+            yield open_engine(name, model, precision)
 
     def judge_int8(self, model: bytes) -> Parity:
         """The parity of the engine that is worst at an int8 graph."""
@@ -51,9 +48,11 @@ class Proof:
         )
 
     def compared(self, model: bytes, precision: str) -> Iterator[Compared]:
-        """Parity and worst frames on every engine; of fp16 also in an arithmetic that overflows as a GPU's does."""
+        """Parity and worst frames on every engine, and what it runs in; of fp16 also in an arithmetic that overflows as
+        a GPU's does."""
         for engine in self.open(model, precision):
-            yield self._compared(engine.name, engine, precision)
+            one = self._compared(engine.name, engine, precision)
+            yield replace(one, parity=replace(one.parity, ran=precisions_run(engine)))
         if precision == "fp16":
             yield self._compared(SIMULATED, load_engine(rounding(model)), precision)
 
@@ -66,16 +65,22 @@ class Proof:
 
 
 def parse_engines(names: Iterable[str] | None) -> tuple[str, ...]:
-    """Names of engines to prove graphs on, the reference engine first and always; None: all that are usable here.
+    """Names of engines to prove graphs on, the reference engine first and always; None: all that are usable here and
+    need not compile first.
 
-    Raises UsageError for an unknown name, the engine's own error for one that cannot be used here.
+    Raises UsageError for an unknown name or an engine that is proven where it is built, the engine's own error for one
+    that cannot be used here.
     """
     if names is None:
-        return tuple(name for name in ENGINES if name == REFERENCE or obstacle(name) is None)
+        return tuple(
+            name for name in ENGINES if name == REFERENCE or (name not in COMPILING and obstacle(name) is None)
+        )
     asked = [name.strip() for name in names if name.strip()]
     for name in asked:
         if name not in ENGINES:
             raise UsageError(f"--engines: '{name}' is unknown, choose from {', '.join(ENGINES)}")
+        if name in LIBRARIES:
+            raise UsageError(f"--engines {name}: is built from a bundle, and proven then; --target {name} does both")
         if (reason := obstacle(name)) is not None:
             raise reason
     return tuple(name for name in ENGINES if name in asked or name == REFERENCE)

@@ -85,6 +85,14 @@ def built_precisions(layers: Iterable[Layer]) -> dict[str, int]:
     return dict(Counter(heavy).most_common())
 
 
+def precisions_run(engine: Engine) -> dict[str, int]:
+    """:func:`built_precisions` of an engine, by its own account; empty where it cannot tell."""
+    try:
+        return built_precisions(inspect_engine(engine))
+    except EngineError:
+        return {}
+
+
 def check_precision(asked: str, layers: Sequence[Layer], engine: str) -> None:
     """Raise EngineError unless most convolutions and matrix products run in the precision that was asked for.
 

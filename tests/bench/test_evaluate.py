@@ -154,6 +154,7 @@ def test_command_shows_tables_and_writes_json(app: typer.Typer, tiny_bundle: Pat
     assert promised <= set(values)
     assert values["labels"] == list(LABELS)
     assert values["n"] == 15
+    assert values["ran"] == {"fp32": 1} and "onnxruntime-cpu, fp32 (runs 1 fp32): " in result.output
     assert values["confusion_matrix"] == [[5, 0, 0], [0, 5, 0], [1, 0, 4]]
     assert len(values["skipped"]) == 1
     low, high = values["intervals"]["accuracy"]

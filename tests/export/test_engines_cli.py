@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from gensoup.cli import app
-from gensoup.export.engines_cli import EngineJob, split_targets
+from gensoup.export.engines_cli import EngineJob, prove, split_targets
+from gensoup.runtime import classifier
 from gensoup.runtime.bundle import read_bundle
+from gensoup.runtime.engines.catalogue import obstacle
 from gensoup.runtime.engines.engine_files import model_digest
-from gensoup.runtime.errors import GenSoupError, UsageError
+from gensoup.runtime.errors import BundleError, GenSoupError, UsageError
 
 
 def run(*arguments: str | Path) -> str:
@@ -77,6 +80,23 @@ def test_a_precision_that_the_bundle_lacks_is_named(tiny_bundle: Path, tmp_path:
     with pytest.raises(UsageError, match=r"--precision fp16: .* holds fp32"):
         run(tiny_bundle, *options)
     assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime-cpu", "openvino-cpu"])
+def test_what_was_built_is_held_to_the_golden_frames(
+    looking_bundle: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a build for this machine's GPU; on engines that are at hand."""
+    if (reason := obstacle(engine)) is not None:
+        pytest.skip(str(reason))
+    bundle = read_bundle(looking_bundle)
+    prove(bundle, engine, "fp32")
+    wrong = replace(bundle.golden, probabilities=bundle.golden.probabilities[::-1].copy())
+    with pytest.raises(BundleError, match=f"{engine} gives other probabilities"):
+        prove(replace(bundle, golden=wrong), engine, "fp32")
+    monkeypatch.setattr(classifier, "check_engine", lambda *arguments: None)
+    with pytest.raises(BundleError, match=f"{engine} with saliency gives other probabilities"):
+        prove(replace(bundle, golden=wrong), engine, "fp32")
 
 
 def test_targets_are_files_or_engines() -> None:

@@ -24,14 +24,15 @@ from gensoup.export.graph import ExplainedGraph
 from gensoup.export.int8 import Calibrated
 from gensoup.export.layers import built, layers
 from gensoup.export.parity import ParityError
-from gensoup.export.proof import SIMULATED
+from gensoup.export.proof import SIMULATED, parse_engines
 from gensoup.export.saliency import SaliencyRange
 from gensoup.export.samples import PARITY_ROLES
 from gensoup.export.sensitivity import Int8Choice
 from gensoup.export.trained import TrainedModel
 from gensoup.runtime.bundle import MODEL_FILES, read_bundle
 from gensoup.runtime.classifier import Classifier
-from gensoup.runtime.engines import load_engine
+from gensoup.runtime.engines import built_precisions, inspect_engine, load_engine
+from gensoup.runtime.engines.catalogue import COMPILING
 from gensoup.runtime.errors import DataError, GenSoupError, UsageError
 from gensoup.runtime.images import read_image
 
@@ -210,6 +211,11 @@ def test_every_precision_is_built_proven_and_stated(tiny_run: Any, tmp_path: Pat
     assert [one["engine"] for one in stated["fp16"]["engines"]] == [SIMULATED]
     report = json.loads((tmp_path / "parity.json").read_text(encoding="utf-8"))
     assert report["holds"] and [row["precision"] for row in report["parity"]] == ["fp32", "fp16", "fp16", "int8"]
+    for row in (report["parity"][place] for place in (0, 1, 3)):  # what runs is asked of the engine, never assumed
+        engine = load_engine(bundle.models[row["precision"]], threads=1)
+        assert row["ran"] == built_precisions(inspect_engine(engine))
+        assert stated[row["precision"]]["ran"] == row["ran"] and sum(row["ran"].values()) > 0
+    assert report["parity"][2]["ran"] == {}
     worst = report["parity"][3]["worst"]
     assert len(worst) == 8 and worst[0]["difference"] == pytest.approx(report["parity"][3]["largest_difference"])
     assert (tiny_run.data / worst[0]["file"]).is_file()
@@ -255,8 +261,13 @@ def test_an_int8_that_fails_on_one_engine_writes_nothing(
         ({"precisions": ["fp64"]}, "--precision: 'fp64' is unknown, choose from fp32, fp16, int8"),
         ({"targets": ["tflite"]}, "--target: 'tflite' is unknown"),
         ({"engines": ["abacus"]}, "--engines: 'abacus' is unknown, choose from onnxruntime-cpu"),
+        ({"engines": ["tensorrt"]}, "--engines tensorrt: is built from a bundle, and proven then; --target tensorrt"),
     ],
 )
 def test_unknown_names_are_told_before_any_work(tmp_path: Path, options: dict[str, list[str]], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         export_run(tmp_path / "none", tmp_path / "b.gensoup", **options)  # type: ignore[arg-type]
+
+
+def test_nothing_is_proven_unasked_that_compiles_first() -> None:
+    assert parse_engines(None)[0] == "onnxruntime-cpu" and not set(parse_engines(None)) & set(COMPILING)

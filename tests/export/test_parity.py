@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from gensoup.export.parity import (
     engine_probabilities,
     reference_probabilities,
 )
+from gensoup.export.parity_page import worst_frames
 from gensoup.export.samples import Samples
 from gensoup.runtime.engines import Engine, load_engine
 
@@ -112,6 +114,9 @@ def test_no_number_is_another_label_and_as_far_away_as_can_be(
     result = compare(expected, got, samples_of(frames), precision="int8", engine="one")
     assert result.largest_difference == 1.0 and result.label_agreement == pytest.approx(11 / 12)
     assert not result.holds
+    shown = [asdict(frame) for frame in worst_frames(expected, got, samples_of(frames), ("a", "b", "c"))]
+    assert shown[0]["difference"] == 1.0
+    json.dumps(shown, allow_nan=False)  # JSON has no other numbers
 
 
 def test_other_classes_are_refused(expected: np.ndarray, frames: np.ndarray) -> None:

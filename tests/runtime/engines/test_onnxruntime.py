@@ -11,7 +11,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from gensoup.runtime.engines import built_precisions, check_precision, inspect_engine, load_engine
+from gensoup.runtime.engines import (
+    Layer,
+    built_precisions,
+    check_precision,
+    inspect_engine,
+    load_engine,
+    precisions_run,
+)
 from gensoup.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from gensoup.runtime.errors import EngineError
 
@@ -135,6 +142,15 @@ def test_fp16_that_runs_as_fp32_is_noticed(small_graph: Callable[..., bytes]) ->
         with pytest.raises(EngineError, match="asked for fp16 and built otherwise"):
             check_precision("fp16", layers, "onnxruntime-cpu")
     check_precision("fp32", inspect_engine(OnnxRuntimeEngine(small_graph(), 1)), "onnxruntime-cpu")
+    assert precisions_run(OnnxRuntimeEngine(small_graph(), 1)) == {"fp32": 3}
+
+
+def test_an_engine_that_cannot_tell_tells_nothing() -> None:
+    class Silent:
+        def layers(self) -> list[Layer]:
+            raise EngineError("no inspector")
+
+    assert precisions_run(Silent()) == {}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
