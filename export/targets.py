@@ -13,6 +13,7 @@ import numpy as np
 
 from gensoup.export.parity import ParityError
 from gensoup.runtime.bundle import MODEL_FILES, Golden, Manifest
+from gensoup.runtime.engines.openvino import core
 from gensoup.runtime.errors import MissingDependencyError, UsageError
 from gensoup.runtime.files import write_error
 
@@ -63,10 +64,9 @@ def _write_ir(path: Path, model: bytes, golden: Golden, tolerance: float) -> Non
     by OpenVINO's own interface, on the golden frames."""
     import openvino
 
-    core = openvino.Core()
-    openvino.save_model(core.read_model(model), path, compress_to_fp16=False)
+    openvino.save_model(core().read_model(model), path, compress_to_fp16=False)
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = core.compile_model(core.read_model(path), "CPU", settings)
+    compiled = core().compile_model(core().read_model(path), "CPU", settings)
     for number, (frame, expected) in enumerate(zip(golden.frames, golden.probabilities, strict=True)):
         got = compiled([frame[None]])["probabilities"][0]
         apart = float(np.abs(got - expected).max())

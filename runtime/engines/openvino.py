@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,21 @@ from gensoup.runtime.errors import EngineError, MissingDependencyError
 _PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "uint8", "f64": "fp64"}
 
 
+@cache
+def core() -> Any:
+    """The ``openvino.Core`` of this process, kept until it ends.
+
+    Its CPU plugin gives the thread that loads it an alternate stack for signals, and unmaps that with the last Core. If
+    another thread drops that one, the next signal (an interrupt from the keyboard) ends the process with SIGSEGV.
+    Raises MissingDependencyError.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingDependencyError("openvino", "openvino") from error
+    return openvino.Core()
+
+
 class OpenVinoEngine:
     """One compiled model and one request, in latency mode. Its threads are TBB's, which sleep when there is no work."""
 
@@ -23,11 +39,7 @@ class OpenVinoEngine:
 
     def __init__(self, model: bytes, threads: int | None = None) -> None:
         """``model``: ONNX bytes with input ``frame`` and output ``probabilities``; ``threads``: None: half of them."""
-        try:
-            import openvino
-        except ImportError as error:
-            raise MissingDependencyError("openvino", "openvino") from error
-        self._openvino = openvino
+        core()
         self._model, self._threads = model, threads
         self._settings = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -98,15 +110,16 @@ class OpenVinoEngine:
         except Exception as error:
             raise EngineError(f"openvino failed on a frame ({first_line(error)})") from error
 
-    def _read(self, model: bytes) -> Any:
+    @staticmethod
+    def _read(model: bytes) -> Any:
         try:
-            return self._openvino.Core().read_model(model)
+            return core().read_model(model)
         except Exception as error:
             raise EngineError(f"openvino cannot load the model ({_last_line(error)})") from error
 
     def _compile(self, network: Any) -> Any:
         try:
-            return self._openvino.Core().compile_model(network, "CPU", self._settings)
+            return core().compile_model(network, "CPU", self._settings)
         except Exception as error:
             raise EngineError(f"openvino cannot load the model ({_last_line(error)})") from error
 

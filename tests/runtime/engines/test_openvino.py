@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,3 +81,31 @@ def test_closed_is_closed(small_graph: Callable[..., bytes], frames: list[np.nda
     engine.close()
     with pytest.raises(EngineError, match="closed"):
         engine.infer(frames[0])
+
+
+_CLOSED_ELSEWHERE = """
+import gc, signal, sys, threading
+from pathlib import Path
+from gensoup.runtime.engines.openvino import OpenVinoEngine
+
+def close():
+    open_engines.pop().close()
+    gc.collect()
+
+open_engines = [OpenVinoEngine(Path(sys.argv[1]).read_bytes(), 1)]
+thread = threading.Thread(target=close)
+thread.start()
+thread.join()
+signal.signal(signal.SIGINT, lambda number, frame: print("interrupted"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_an_interrupt_after_another_thread_closed_the_engine_is_survived(
+    small_graph: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """OpenVINO's plugin takes the stack for signals with it that it gave to the thread which loaded it."""
+    (tmp_path / "model.onnx").write_bytes(small_graph())
+    command = [sys.executable, "-X", "faulthandler", "-c", _CLOSED_ELSEWHERE, str(tmp_path / "model.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
