@@ -65,8 +65,8 @@ class Window(QWidget):
 
     def push(self, frame: np.ndarray, captured_at: float | None) -> None:
         """Hand a frame to the stream, which copies it and returns at once, and keep it for the next repaint."""
+        self._newest = frame  # first: a label is never shown before its frame
         self.stream.push(frame, captured_at=captured_at)
-        self._newest = frame
 
     def show_result(self, result: Result | None) -> None:
         """Show a label only while it is current."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -85,7 +84,7 @@ class Inference(Generic[Job]):
         self._changed = threading.Condition()  # guards all above, and the threads
         self._ended = threading.Event()
         self._watchdog: threading.Thread | None = None
-        self._thread = self._started(self._run, "gensoup-inference")
+        self._go_on()
         self._watch_if_guarded()
 
     def switch(self, classifier: FrameClassifier) -> FrameClassifier:
@@ -120,10 +119,10 @@ class Inference(Generic[Job]):
         """Whether ``thread`` classifies or watches."""
         return thread in (self._thread, self._watchdog)
 
-    def _started(self, work: Callable[[], None], name: str) -> threading.Thread:
-        thread = threading.Thread(target=work, name=name, daemon=True)
-        thread.start()
-        return thread
+    def _go_on(self) -> None:
+        """In a new thread, known before it begins: it may end at once, and who joins must not join the one before."""
+        self._thread = threading.Thread(target=self._run, name="gensoup-inference", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         while True:
@@ -190,7 +189,8 @@ class Inference(Generic[Job]):
     def _watch_if_guarded(self) -> None:
         with self._changed:
             if isinstance(self.classifier, Guarded) and self._watchdog is None and not self._ended.is_set():
-                self._watchdog = self._started(self._watch, "gensoup-watchdog")
+                self._watchdog = threading.Thread(target=self._watch, name="gensoup-watchdog", daemon=True)
+                self._watchdog.start()
 
     def _watch(self) -> None:
         pause_s = 0.0
@@ -209,4 +209,4 @@ class Inference(Generic[Job]):
         assert job is not None
         answer = Answer(None, reason, self._started_at, None, engine, classifier.sha256, degraded)
         self._finish(job, answer, classifier)
-        self._thread = self._started(self._run, "gensoup-inference")
+        self._go_on()

@@ -66,7 +66,8 @@ def nearest_kind(spec: str) -> str:
         return f"; did you mean 'camera:{spec}'?"
     head, mark, rest = spec.partition(":")
     if rest.startswith("//"):
-        near = difflib.get_close_matches(head.lower(), SCHEMES, 1)
+        swapped = [scheme for scheme in SCHEMES if sorted(scheme) == sorted(head.lower())]
+        near = swapped or difflib.get_close_matches(head.lower(), SCHEMES, 1)
     else:
         near = difflib.get_close_matches(head.lower(), ("camera", "synthetic", "gst", "webcam", "gstreamer"), 1)
         near = [{"webcam": "camera", "gstreamer": "gst"}.get(kind, kind) for kind in near]

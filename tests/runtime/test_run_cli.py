@@ -149,7 +149,13 @@ def test_an_engine_that_fails_on_the_way_is_replaced_and_the_summary_says_so(
 def test_view_shows_the_stream_until_ctrl_c(tiny_bundle: Path) -> None:
     command = [*(sys.executable, "-m", "gensoup", "run", str(tiny_bundle), "--source", "synthetic:480p")]
     command += ["--pace", "10", "--engine", "onnxruntime-cpu", "--threads", "1", "--view", "0"]
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's children ignore it
+    )
     try:
         assert run.stderr is not None
         told = run.stderr.readline()
