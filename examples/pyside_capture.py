@@ -3,8 +3,8 @@
     pip install 'gensoup[cpu,examples]'
     python pyside_capture.py polyp.gensoup camera:0       # or a file, rtsp://…, synthetic:1080p@64
 
-Three threads: this one shows, one captures and pushes, and the stream's own calls on_result. Widgets belong to the
-first alone, so results reach it as a Qt signal.
+Widgets belong to this thread alone: one more captures and pushes, the stream's own classifies, and a timer here shows the
+newest frame with the newest result.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ OTHER_COLOUR = "#ffe066"
 class Window(QWidget):
     """Shows frames and results; ``start`` begins to capture from a source."""
 
-    result_came = Signal(object)
     source_ended = Signal(str)
 
     def __init__(self, classifier: Classifier) -> None:
@@ -50,10 +49,9 @@ class Window(QWidget):
         self._newest: np.ndarray | None = None
         self._stopped = threading.Event()
         self._capturing: threading.Thread | None = None
-        self.result_came.connect(self.show_result)  # across threads Qt queues it: this runs in the window's own
-        self.source_ended.connect(self.setWindowTitle)
-        self.stream = Stream(classifier, on_result=self.result_came.emit)
-        # No result comes while the source is silent: age what is shown, and repaint no faster than an eye sees.
+        self.source_ended.connect(self.setWindowTitle)  # across threads Qt queues it: this runs in the window's own
+        self.stream = Stream(classifier)
+        # Frame and label together, no faster than an eye sees; a label also ages while the source is silent.
         self._timer = QTimer(self, interval=33)
         self._timer.timeout.connect(self.tick)
         self._timer.start()
