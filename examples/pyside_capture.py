@@ -3,8 +3,8 @@
     pip install 'gensoup[cpu,examples]'
     python pyside_capture.py polyp.gensoup camera:0       # or a file, rtsp://…, synthetic:1080p@64
 
-Widgets belong to this thread alone: one more captures and pushes, the stream's own classifies, and a timer here shows the
-newest frame with the newest result.
+Widgets belong to this thread alone: one more captures and pushes, the stream's own classifies, and a timer here shows
+the newest frame with the newest result.
 """
 
 from __future__ import annotations
