@@ -12,19 +12,17 @@ import pytest
 from rich.console import Console
 
 from gensoup.bench.roles import ROLES_FILE, read_roles
-from gensoup.bench.synth import write_dataset
 from gensoup.demo import MIN_FPS, run_stages
 from gensoup.runtime.classifier import Classifier
 
 
 @pytest.mark.slow
 def test_every_stage_leaves_its_result(
-    make_settings: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shapes: Path, make_settings: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gensoup.demo.VIDEO_SECONDS", 1.0, raising=False)  # drawing the video is the longest part
-    write_dataset(tmp_path / "frames", 40, height=96, width=120)
+    monkeypatch.setattr("gensoup.demo.VIDEO_SECONDS", 1.0)  # drawing the video is the longest part
     # A rate that even a stalling machine holds: which networks the limit admits is the constraint's own test.
-    settings = make_settings(tmp_path / "frames", min_fps=2.0, generations=1, population=2, branch_epochs=0.5)
+    settings = make_settings(shapes, min_fps=10.0, generations=1, population=2, branch_epochs=0.5)
     out = tmp_path / "demo"
     console = Console(record=True, width=200, file=(tmp_path / "log.txt").open("w", encoding="utf-8"))
     summary = run_stages(settings, out, console)
