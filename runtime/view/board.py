@@ -80,14 +80,16 @@ class Bucket:
     probabilities: list[float] | None = None
     drops: int = 0
 
-    def take(self, result: Result, drops: int) -> None:
-        """Add a result; ``drops``: frames dropped since the one before."""
+    def take(self, result: Result, drops: int, is_ours: bool) -> None:
+        """Add a result; ``drops``: frames dropped since the one before. is_ours: see :meth:`Board.is_ours`."""
         self.results += 1
         self.drops += drops
         self.state = max(self.state, result.state.value, key=lambda state: _GRAVITY.get(state, 0))
         if result.prediction is not None:
             self.age_ms = max(self.age_ms, result.age_ms)
-            self.probabilities = [round(float(value), 3) for value in result.prediction.probabilities]
+            self.probabilities = (
+                [round(float(value), 3) for value in result.prediction.probabilities] if is_ours else None
+            )
 
     def row(self) -> list[Any]:
         """What the page draws: number, results, age_ms, state, drops, probabilities."""
@@ -100,6 +102,7 @@ class Board:
     def __init__(self, about: About, clock: Callable[[], float] = time.monotonic) -> None:
         """``clock``: the clock of the results' times."""
         self.about = about
+        self.described = 0  # how often ``about`` was changed
         self._clock = clock
         self._began = clock()
         self._lock = threading.Lock()
@@ -122,8 +125,23 @@ class Board:
             number = int((result.done_at - self._began) / BUCKET_S)
             if not self._buckets or self._buckets[-1].number < number:
                 self._buckets.append(Bucket(number))
-            self._buckets[-1].take(result, drops)
+            self._buckets[-1].take(result, drops, self._is_ours(result))
             self._note_change(before, result)
+
+    def describe(self, about: About) -> None:
+        """Another bundle answers from now on; what is known of probabilities so far belongs to the labels before."""
+        with self._lock:
+            if about.labels != self.about.labels:
+                for bucket in self._buckets:
+                    bucket.probabilities = None
+            self.about = about
+            self.described += 1
+            self._note(f"bundle: {about.bundle}")
+
+    def is_ours(self, result: Result) -> bool:
+        """Whether the probabilities of a result are those of ``about``'s labels, in their order."""
+        with self._lock:
+            return self._is_ours(result)
 
     def note(self, text: str) -> None:
         """Add a line to the events that the page lists."""
@@ -201,6 +219,12 @@ class Board:
         missed = (sum(one[2] for one in recent) + drops) / (len(recent) + drops)
         return {**told, "p50_ms": p50, "p99_ms": p99, "max_ms": most, "missed": missed}
 
+    def _is_ours(self, result: Result) -> bool:
+        about, prediction = self.about, result.prediction
+        if prediction is None or (about.sha256 and result.bundle and about.sha256 != result.bundle):
+            return False
+        return len(prediction.probabilities) == len(about.labels)
+
     def _why(self, result: Result) -> str:
         if result.state is State.LATE:
             return f"{result.age_ms:.0f} ms from capture to result; the limit is {self.about.limit_ms:g} ms"
@@ -214,6 +238,8 @@ class Board:
         gap_s = result.done_at - before.done_at
         if gap_s * 1e3 > self.about.stale_after_ms:
             self._note(f"no result for {gap_s:.1f} s")
+        if before.bundle != result.bundle and result.bundle != self.about.sha256:
+            self._note(f"another bundle answers, not described here: {result.bundle[:12]}")
         if before.engine != result.engine:
             self._note(f"engine: {before.engine} → {result.engine}")
         if before.prediction is not None and result.prediction is None:

@@ -74,10 +74,17 @@ class Live:
                 self._picture_wanted.clear()
 
     async def _tell(self) -> None:
-        await self._send(json.dumps(about(self._board), ensure_ascii=False))
+        described = -1
         while True:
+            if described != self._board.described:
+                described = self._board.described
+                self._row, self._event = -1, 0  # the page begins anew with each description
+                await self._send(json.dumps(about(self._board), ensure_ascii=False))
             await self._status_wanted.wait()
             self._status_wanted.clear()
+            if described != self._board.described:
+                self._status_wanted.set()
+                continue
             status = self._status((time.monotonic() - self._asked_at) * 1e3)
             await self._send(json.dumps(status, ensure_ascii=False, allow_nan=False))
             await asyncio.sleep(STATUS_S)
@@ -154,7 +161,7 @@ def status(board: Board) -> dict[str, Any]:
         "age_ms": None if math.isnan(now.age_ms) else round(now.age_ms, 1),
         "frame": now.result.frame_id if now.result is not None else None,
         "engine": now.result.engine if now.result is not None else "",
-        "current": _current(now),
+        "current": _current(now, now.result is not None and board.is_ours(now.result)),
         "drops": drops,
         "results": sum(states.values()),
         "statistics": board.statistics(),
@@ -162,7 +169,7 @@ def status(board: Board) -> dict[str, Any]:
     }
 
 
-def _current(now: Now) -> dict[str, Any] | None:
+def _current(now: Now, is_ours: bool) -> dict[str, Any] | None:
     result = now.result
     if result is None or result.prediction is None or not now.current:
         return None
@@ -170,7 +177,7 @@ def _current(now: Now) -> dict[str, Any] | None:
     return {
         "label": prediction.label,
         "probability": round(prediction.probability, 4),
-        "probabilities": [round(float(value), 4) for value in prediction.probabilities],
+        "probabilities": [round(float(value), 4) for value in prediction.probabilities] if is_ours else None,
         "result_ms": round(result.age_ms, 2),
         "smoothed": _smoothed(result),
     }

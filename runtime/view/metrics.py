@@ -72,7 +72,7 @@ class Metrics(Collector):
             "engine": now.result.engine if now.result is not None else "",
             "precision": about.precision,
             "bundle": about.bundle,
-            "sha256": about.sha256,
+            "sha256": (now.result.bundle if now.result is not None else "") or about.sha256,
             "source": about.source,
             "mode": about.mode,
             "version": __version__,

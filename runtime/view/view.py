@@ -70,6 +70,13 @@ class View:
         self._metrics.add(result)
         self.pictures.add(result)
 
+    def describe(self, about: About) -> None:
+        """Tell that another bundle answers, after :meth:`gensoup.runtime.Stream.swap`; the pages begin anew.
+
+        Until then results of a bundle other than ``about.sha256`` are shown by their label alone.
+        """
+        self.board.describe(about)
+
     def close(self, reason: str = "the stream has ended") -> None:
         """Tell the browsers why, end all connections and threads; takes well under a second."""
         self.board.end(reason)

@@ -176,7 +176,7 @@ export function drawLatency(canvas, view, limit) {
   ink.clip();
   const slot = (view.rowSeconds / view.seconds) * (box.right - box.left);
   for (const row of rows) {
-    if (row[PROBABILITIES]) {
+    if (row[AGE]) {
       const over = row[AGE] > limit, y = yOf(row[AGE]);
       ink.fillStyle = over ? STATE_COLORS.LATE : COLORS[0];
       ink.fillRect(x(row) - slot / 2, y, Math.max(1, slot - (slot > 3 ? 1 : 0)), box.bottom - y);

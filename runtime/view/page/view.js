@@ -88,6 +88,7 @@ function begin(message) {
   about = message;
   rows = [];
   status = null;
+  openedAt = performance.now(); // its first status follows at once
   at("events").replaceChildren();
   write("bundle", about.bundle);
   at("bundle").title = about.sha256;
@@ -156,7 +157,7 @@ function renderLabel(current, name, reason) {
   write("caption-state", current ? `${name}  ${current.result_ms.toFixed(0)} ms  ·  frame ${status.frame}` : "");
   document.title = label === null ? `${name} – GenSoup` : `${label} – ${name} – GenSoup`;
   at("classes").childNodes.forEach((row, index) => {
-    const share = current?.probabilities[index];
+    const share = current?.probabilities?.[index]; // none where another bundle answers than was described
     row.classList.toggle("won", current?.label === about.labels[index]);
     row.querySelector("i").style.transform = `scaleX(${share ?? 0})`;
     const words = share === undefined ? "–" : percent(share);

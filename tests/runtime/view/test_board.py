@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from gensoup.runtime import Result, State
@@ -179,3 +180,25 @@ def test_readers_and_the_writer_do_not_disturb_one_another(about: About, make_re
 def test_limits_must_be_limits() -> None:
     with pytest.raises(UsageError, match="limits that are positive"):
         About(("a",), "b", "s", limit_ms=0)
+
+
+def test_probabilities_of_another_bundle_never_stand_under_this_ones_labels(
+    board: Board, clock: Clock, make_result: Make, about: About
+) -> None:
+    other = replace(make_result(0, clock.now + 0.2), bundle="cd" * 32)
+    own = replace(make_result(1, clock.now), bundle=about.sha256)
+    nobodys = make_result(2, clock.now)
+    assert [board.is_ours(result) for result in (other, own, nobodys)] == [False, True, True]
+    assert nobodys.prediction is not None
+    more = replace(nobodys, prediction=replace(nobodys.prediction, probabilities=np.full(4, 0.25, np.float32)))
+    assert not board.is_ours(more)
+    board.add(own)
+    clock.now += 0.2
+    board.add(other)
+    clock.now += 0.2
+    rows = board.rows(-1, 10)
+    assert rows[0][5] == [0.8, 0.1, 0.1] and rows[1][5] is None
+    assert board.events(0)[-1][2] == "another bundle answers, not described here: cdcdcdcdcdcd"
+    board.describe(replace(about, labels=("cat", "dog", "cow"), sha256="cd" * 32))
+    assert board.is_ours(other) and not board.is_ours(own)
+    assert [row[5] for row in board.rows(-1, 10)] == [None, None]

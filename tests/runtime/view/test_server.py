@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -158,6 +159,24 @@ def test_what_smoothing_says_is_told_too(view: View, make_result: Make) -> None:
         socket.send("s")
         current = next_of(socket, "status")["current"]
         assert current["label"] == "polyp" and current["smoothed"] == {"label": None, "probability": 0.43}
+
+
+def test_after_a_swap_pages_get_the_new_labels(view: View, make_result: Make, about: About) -> None:
+    with open_socket(view) as socket:
+        assert next_of(socket, "about")["labels"] == ["normal", "polyp", "ulcer"]
+        view.add(replace(make_result(0, time.monotonic() + 5), bundle="cd" * 32))
+        socket.send("s")
+        current = next_of(socket, "status")["current"]
+        assert current["label"] == "normal" and current["probabilities"] is None
+        view.describe(replace(about, labels=("normal", "ileum", "caecum"), bundle="new.gensoup", sha256="cd" * 32))
+        socket.send("s")
+        told = json.loads(socket.recv(5))
+        assert (told["kind"], told["labels"]) == ("about", ["normal", "ileum", "caecum"])
+        status = next_of(socket, "status")
+        assert status["current"]["probabilities"] == pytest.approx([0.8, 0.1, 0.1], abs=1e-3)
+        assert [event[2] for event in status["events"]][-1] == "bundle: new.gensoup"
+        assert status["rows"] == [] or status["rows"][0][0] == 0  # told from the beginning on
+    assert 'sha256="' + "cd" * 32 in get(f"{base(view)}/metrics").text
 
 
 def test_nonsense_from_the_other_side_harms_nobody(view: View, make_result: Make) -> None:
