@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gensoup.runtime.errors import GenSoupError
+from gensoup.runtime.errors import GenSoupError, WriteError
 from gensoup.runtime.overlay import draw, draw_saliency
 from gensoup.runtime.preprocess import Preprocess
 from gensoup.runtime.result import Result
@@ -48,10 +48,16 @@ class AnnotatedVideo:
         self._thread = threading.Thread(target=self._encode, name="gensoup-video", daemon=True)
         self._thread.start()
 
-    def add(self, frame: Frame, result: Result) -> None:
-        """Queue a frame, which must not be changed any more. Raises GenSoupError once the file cannot be written."""
+    def add(self, frame: Frame | None, result: Result) -> None:
+        """Queue a frame, which must not be changed any more; None: it is left out, being gone.
+
+        Raises GenSoupError once the file cannot be written.
+        """
         if self._error is not None:
             raise self._error
+        if frame is None:
+            self.skipped += 1
+            return
         try:
             self._queue.put((frame, result), block=self._wait)
         except queue.Full:
@@ -77,6 +83,8 @@ class AnnotatedVideo:
                 video.write(annotated(frame, result, self._preprocess))
             except GenSoupError as error:
                 self._error = error
+            except Exception as error:  # whatever it is: a thread that died would be waited for, for ever
+                self._error = WriteError(f"--video {self._path}: cannot be drawn ({type(error).__name__}: {error})")
         try:
             if video is not None:
                 video.close()

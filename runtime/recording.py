@@ -113,11 +113,11 @@ class Recording:
         self._thread = threading.Thread(target=self._run, name="gensoup-recording", daemon=True)
         self._thread.start()
 
-    def add(self, frame: Frame, result: Result) -> None:
-        """Queue a result with its frame, which must not be changed any more. Never raises."""
+    def add(self, frame: Frame | None, result: Result) -> None:
+        """Queue a result with its frame, which must not be changed any more; None: it is gone. Never raises."""
         if self.summary.stopped:
             return
-        has_room = self._room.acquire(blocking=self._wait)
+        has_room = frame is not None and self._room.acquire(blocking=self._wait)
         self.summary.skipped += not has_room
         try:
             self._queue.put((frame if has_room else None, result), block=self._wait)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from gensoup.runtime.view import View
 
 _KEPT_EVENTS = 20
+# In real time frames wait for their results, but not all of them while an engine hangs: dropped ones are among them.
+_KEPT_BYTES, _KEPT_LEAST = 256 << 20, 4
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,11 @@ class Takers:
 class RunRecord:
     """Takes results in the sink thread: counts, writes lines, passes frames on to those who take them."""
 
-    def __init__(self, json_out: Path | None, takers: Takers, stack: ExitStack) -> None:
-        """Raises GenSoupError where ``json_out`` cannot be written; ``stack`` closes it."""
+    def __init__(self, json_out: Path | None, takers: Takers, stack: ExitStack, *, realtime: bool = False) -> None:
+        """realtime: frames may be dropped, so that no more than 256 MiB of them are kept for their results.
+
+        Raises GenSoupError where ``json_out`` cannot be written; ``stack`` closes it.
+        """
         self.states: Counter[str] = Counter()
         self.latencies = array("d")
         self.ages = array("d")
@@ -58,6 +63,7 @@ class RunRecord:
             except OSError as error:
                 raise GenSoupError(f"--json {json_out}: cannot be written ({error.strerror})") from error
         self._takers = takers
+        self._realtime = realtime
         self._frames: dict[int, NDArray[np.uint8]] = {}
         self._first_push = math.inf
         self._last_done = -math.inf
@@ -71,6 +77,9 @@ class RunRecord:
             to.view.expect(frame_id, frame)
         if to.video is not None or to.recording is not None:
             self._frames[frame_id] = frame
+            most = max(_KEPT_LEAST, _KEPT_BYTES // max(1, frame.nbytes))
+            while self._realtime and len(self._frames) > most:
+                self._frames.pop(next(iter(tuple(self._frames)), frame_id), None)
 
     def add(self, result: Result) -> None:
         """Take a result; frames before it that have none were dropped, and are let go."""
@@ -91,9 +100,9 @@ class RunRecord:
             to.view.add(result)
         if to.video is None and to.recording is None:
             return
-        frame = self._frames[result.frame_id]
+        frame = self._frames.get(result.frame_id)
         for frame_id in [known for known in tuple(self._frames) if known <= result.frame_id]:
-            del self._frames[frame_id]
+            self._frames.pop(frame_id, None)
         if to.recording is not None:
             to.recording.add(frame, result)
         if to.video is not None:

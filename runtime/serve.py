@@ -125,7 +125,7 @@ def serve(
         smoother = None if smoothing is None else Smoother(Labelling.of_classifier(classifier), smoothing)
         replay = ReplaySmoother(smoother, rate_hz) if smoother is not None and every else None
         lag = None if smoothing is None else LagMeter(smoothing, rate_hz, timed_by_frames=every)
-        record = RunRecord(json_out, Takers(video, keeper, view, replay, lag), stack)
+        record = RunRecord(json_out, Takers(video, keeper, view, replay, lag), stack, realtime=not every)
 
         def counted() -> None:
             nonlocal frames
