@@ -61,8 +61,7 @@ class Access:
         host = headers.get("host", "")
         if not self._known(host):
             return PlainTextResponse("this host name is not one of the live view's\n", 403)
-        origin = headers.get("origin")
-        if scope["type"] == "websocket" and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if scope["type"] == "websocket" and not _same_origin(headers.get("origin"), host):
             return PlainTextResponse("another origin\n", 403)
         if self._token is None:
             return None
@@ -106,6 +105,14 @@ class Access:
     def _matches(self, offered: str) -> bool:
         assert self._token is not None
         return hmac.compare_digest(offered.encode(), self._token.encode())  # in constant time
+
+
+def _same_origin(origin: str | None, host: str) -> bool:
+    """Whether a page of ``origin`` belongs to ``host``; None: no page asks, for browsers always tell."""
+    try:
+        return origin is None or urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:  # no URL at all
+        return False
 
 
 def _with_headers(send: Send) -> Send:

@@ -42,9 +42,18 @@ class Pictures:
     kept and encoded, however many ask, and none when nobody does.
     """
 
-    def __init__(self, preprocess: Preprocess | None = None, rate_hz: float = RATE_HZ) -> None:
-        """``preprocess``: the classifier's, for drawing the saliency maps of results that have one."""
+    def __init__(
+        self,
+        preprocess: Preprocess | None = None,
+        rate_hz: float = RATE_HZ,
+        on_failure: Callable[[str], None] | None = None,
+    ) -> None:
+        """``preprocess``: the classifier's, for drawing the saliency maps of results that have one.
+
+        on_failure: told once, in this object's thread, why a frame could not be shown.
+        """
         self.encoded = 0
+        self._on_failure = on_failure
         self._preprocess = preprocess
         self._pause_s = 1 / rate_hz
         self._due = 0.0
@@ -106,7 +115,13 @@ class Pictures:
                 if not self._waiting or time.monotonic() < self._due:
                     continue
                 self._due = time.monotonic() + self._pause_s
-            picture = Picture(result.frame_id, result.captured_at, self._jpeg(frame, result))
+            try:
+                picture = Picture(result.frame_id, result.captured_at, self._jpeg(frame, result))
+            except Exception as error:  # a frame that cannot be shown: those after it may be
+                tell, self._on_failure = self._on_failure, None
+                if tell is not None:
+                    tell(f"a frame cannot be shown: {type(error).__name__}: {str(error).strip()}")
+                continue
             self.encoded += 1
             with self._changed:
                 delivered, self._waiting = list(self._waiting.values()), {}

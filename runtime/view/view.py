@@ -43,7 +43,7 @@ class View:
         self.address = replace(address, port=listening.getsockname()[1])
         self.token = None if address.local else new_token()
         self.board = Board(about)
-        self.pictures = Pictures(preprocess)
+        self.pictures = Pictures(preprocess, on_failure=self.board.note)
         self._metrics = Metrics(self.board)
         self._closing = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -111,6 +111,7 @@ class View:
             log_level="error",
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # who asks is nobody's word but the socket's
             ws_max_size=1024,  # what a page asks for is one letter
             ws_per_message_deflate=False,  # JPEGs do not shrink, and compressing takes time from inference
             timeout_graceful_shutdown=1,

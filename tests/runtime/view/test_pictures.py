@@ -126,3 +126,24 @@ def test_saliency_is_drawn_where_a_result_has_it(make_result: Make) -> None:
         assert abs(float(shown[:, 100:].mean()) - 60) > 20
     finally:
         pictures.close()
+
+
+def test_a_frame_that_cannot_be_shown_is_left_out_and_told_once(make_result: Make) -> None:
+    told: list[str] = []
+    failed = threading.Event()
+
+    def tell(reason: str) -> None:
+        told.append(reason)
+        failed.set()
+
+    pictures = Pictures(rate_hz=1000, on_failure=tell)
+    viewer = Viewer()
+    pictures.ask(viewer.take)
+    pictures.expect(0, np.zeros((0, 7, 3), np.uint8))
+    pictures.add(make_result(0, time.monotonic()))
+    assert failed.wait(10)
+    time.sleep(0.01)
+    play(pictures, make_result, range(1, 2))
+    assert viewer.wait().frame_id == 1
+    pictures.close()
+    assert len(told) == 1 and told[0].startswith("a frame cannot be shown: ")

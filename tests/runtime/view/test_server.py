@@ -271,8 +271,9 @@ def test_addresses_and_names_of_this_machine_are_let_in(view: View) -> None:
 
 
 def test_a_page_of_another_origin_gets_no_websocket(view: View) -> None:
-    for origin in ("http://evil.example", f"http://127.0.0.1:{view.address.port + 1}", "null"):
-        with pytest.raises(InvalidStatus):
+    for origin in ("http://evil.example", f"http://127.0.0.1:{view.address.port + 1}", "null", "http://[", "é"):
+        with pytest.raises(InvalidStatus) as refused:
             open_socket(view, additional_headers={"Origin": origin})
+        assert refused.value.response.status_code == 403
     with open_socket(view, additional_headers={"Origin": base(view)}) as socket:
         next_of(socket, "about")
