@@ -95,12 +95,12 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = _run(arguments)
         if code == EXIT_INTERRUPTED:  # Typer's own answer to Ctrl-C, silent
-            _complain("interrupted; train goes on with --resume")
+            _complain(_interrupted(arguments))
     except GenSoupError as error:
         _complain(str(error))
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted; train goes on with --resume")
+        _complain(_interrupted(arguments))
         code = EXIT_INTERRUPTED
     except MemoryError:
         _complain("out of memory; try a smaller --size or --batch-size")
@@ -126,6 +126,10 @@ def _run(arguments: list[str]) -> int:
     except _TyperError as error:
         _complain(error.format_message())
         return EXIT_ERROR
+
+
+def _interrupted(arguments: list[str]) -> str:
+    return "interrupted; train goes on with --resume" if "train" in arguments[:1] else "interrupted"
 
 
 def _complain(line: str) -> None:

@@ -22,6 +22,8 @@ _REMEDIES = {
     errno.EACCES: _PERMISSION,
     errno.EPERM: _PERMISSION,
     errno.EROFS: _PERMISSION,
+    errno.ENOENT: "; name a folder that is there",
+    errno.EISDIR: "; name a file",
 }
 # As atomic_path names them; SQLite writes a journal beside a database.
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp(-journal)?")
@@ -38,9 +40,10 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | No
         taken[path.resolve()] = f"is {option}'s, too,"
 
 
-def write_error(path: Path, error: OSError) -> WriteError:
-    """The error that names ``path``, what the system said and the way out."""
-    return WriteError(f"{path}: cannot be written ({error.strerror or error}){_REMEDIES.get(error.errno or 0, '')}")
+def write_error(path: Path, error: OSError, option: str = "") -> WriteError:
+    """The error that names ``path``, and the option that asked for it, what the system said and the way out."""
+    name = f"{option} {path}" if option else str(path)
+    return WriteError(f"{name}: cannot be written ({error.strerror or error}){_REMEDIES.get(error.errno or 0, '')}")
 
 
 @contextmanager

@@ -167,7 +167,7 @@ class Recording:
         try:
             free = shutil.disk_usage(folder).free / _MB
         except OSError as error:
-            raise write_error(folder, error) from error
+            raise write_error(folder, error, "--record") from error
         if free < least:
             raise WriteError(
                 f"--record {folder}: {free:.1f} MB free, {least:g} MB are kept; free some space or lower --keep-free-mb"
@@ -274,7 +274,7 @@ def _make_private(folder: Path) -> None:
         elif not folder.is_dir():
             raise UsageError(f"--record {folder}: is a file; name a folder")
     except OSError as error:
-        raise write_error(folder, error) from error
+        raise write_error(folder, error, "--record") from error
 
 
 def _touch_private(path: Path) -> None:

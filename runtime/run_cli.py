@@ -67,9 +67,18 @@ def run_command(
         Path | None,
         typer.Option(metavar="DIR", help="Record annotated video and results into a folder, for its owner alone."),
     ] = None,
-    rotate_minutes: Annotated[float, typer.Option(help="Begin a new file after so many minutes of recording.")] = 10.0,
-    rotate_mb: Annotated[float, typer.Option(help="Begin a new file after so many MB of recording.")] = 1000.0,
-    keep_free_mb: Annotated[float, typer.Option(help="Stop recording when the disk has less left.")] = 500.0,
+    rotate_minutes: Annotated[
+        float | None,
+        typer.Option(help="Begin a new file after so many minutes of recording; default: 10.", show_default=False),
+    ] = None,
+    rotate_mb: Annotated[
+        float | None,
+        typer.Option(help="Begin a new file after so many MB of recording; default: 1000.", show_default=False),
+    ] = None,
+    keep_free_mb: Annotated[
+        float | None,
+        typer.Option(help="Stop recording when the disk has less left; default: 500.", show_default=False),
+    ] = None,
     view: Annotated[
         str | None,
         typer.Option(
@@ -95,46 +104,58 @@ def run_command(
 ) -> None:
     """Classify live or recorded frames with a bundle."""
     from contextlib import ExitStack
-    from typing import get_args
 
-    from rich.console import Console
-    from rich.progress import Progress
+    from gensoup.runtime.interrupts import heeded_interrupts
 
-    from gensoup.runtime.console import stage_bars
-    from gensoup.runtime.errors import DataError, EngineError, UsageError
-    from gensoup.runtime.failover import load_live
-    from gensoup.runtime.files import check_outputs
-    from gensoup.runtime.recording import RecordingOptions
-    from gensoup.runtime.serve import serve
-    from gensoup.runtime.smoothing import Smoothing
-    from gensoup.runtime.sources import open_source
-    from gensoup.runtime.stream import Mode
-    from gensoup.runtime.swap import released
-    from gensoup.runtime.view.address import parse_address
-
-    if mode not in get_args(Mode):
-        raise UsageError(f"--mode '{mode}': must be one of {', '.join(get_args(Mode))}")
-    if saliency and video is None and record is None and view is None:
-        raise UsageError("--saliency: draws into pictures; take --video FILE.mp4, --record DIR or --view")
-    if failover and mode == "throughput":
-        raise UsageError("--failover: throughput mode has no deadline and watches no engine; leave it out")
-    check_outputs({"--json": json_out, "--video": video}, (bundle, Path(source), require_signature))
-    address = None if view is None else parse_address(view)
-    recording = None if record is None else RecordingOptions(record, rotate_minutes, rotate_mb, keep_free_mb)
-    if smooth is not None:
-        Smoothing(smooth)  # type: ignore[arg-type]  # told before the source is opened
-    console = Console(stderr=True)
-    opened = open_source(
-        source, reconnect=reconnect, on_event=lambda event: console.print(event.text, markup=False, highlight=False)
-    )
-    images = opened.rate_hz is None and opened.frames is not None
-    smoothing = Smoothing(smooth or ("none" if images else "exponential"))  # type: ignore[arg-type]
-    with stage_bars() as report:
-        # In throughput mode the threads are the workers, each with an engine's copy of one thread.
-        engine_threads = 1 if mode == "throughput" else threads
-        options = (bundle, engine, precision, engine_threads, require_signature, engines_dir, report)
-        classifier = load_live(*options, failover=failover, saliency=saliency, realtime=mode == "realtime")
     with ExitStack() as stack:
+        started = stack.enter_context(heeded_interrupts())  # imports are most of the start
+        from typing import get_args
+
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from gensoup.runtime.console import stage_bars
+        from gensoup.runtime.errors import DataError, EngineError, UsageError
+        from gensoup.runtime.failover import load_live
+        from gensoup.runtime.files import check_outputs
+        from gensoup.runtime.recording import RecordingOptions
+        from gensoup.runtime.serve import check_options, serve
+        from gensoup.runtime.smoothing import Smoothing
+        from gensoup.runtime.sources import open_source
+        from gensoup.runtime.stream import Mode
+        from gensoup.runtime.swap import released
+        from gensoup.runtime.video_file import check_video_name
+        from gensoup.runtime.view.address import parse_address
+
+        if mode not in get_args(Mode):
+            raise UsageError(f"--mode '{mode}': must be one of {', '.join(get_args(Mode))}")
+        if saliency and video is None and record is None and view is None:
+            raise UsageError("--saliency: draws into pictures; take --video FILE.mp4, --record DIR or --view")
+        if failover and mode == "throughput":
+            raise UsageError("--failover: throughput mode has no deadline and watches no engine; leave it out")
+        check_outputs({"--json": json_out, "--video": video}, (bundle, Path(source), require_signature))
+        address = None if view is None else parse_address(view)
+        limits = {"rotate_minutes": rotate_minutes, "rotate_mb": rotate_mb, "keep_free_mb": keep_free_mb}
+        given = {name: value for name, value in limits.items() if value is not None}
+        if record is None and given:
+            raise UsageError(f"--{next(iter(given)).replace('_', '-')}: is for recordings; take --record DIR with it")
+        recording = None if record is None else RecordingOptions(record, **given)
+        if video is not None:
+            check_video_name(video)
+        if smooth is not None:
+            Smoothing(smooth)  # type: ignore[arg-type]  # told before the source is opened
+        console = Console(stderr=True)
+        opened = open_source(
+            source, reconnect=reconnect, on_event=lambda event: console.print(event.text, markup=False, highlight=False)
+        )
+        check_options(opened, mode, pace, frames)  # type: ignore[arg-type]  # told before engines are opened
+        images = opened.rate_hz is None and opened.frames is not None
+        smoothing = Smoothing(smooth or ("none" if images else "exponential"))  # type: ignore[arg-type]
+        with stage_bars() as report:
+            # In throughput mode the threads are the workers, each with an engine's copy of one thread.
+            engine_threads = 1 if mode == "throughput" else threads
+            options = (bundle, engine, precision, engine_threads, require_signature, engines_dir, report)
+            classifier = load_live(*options, failover=failover, saliency=saliency, realtime=mode == "realtime")
         stack.enter_context(released(classifier))
         watched = None
         if address is not None:
@@ -142,6 +163,7 @@ def run_command(
             console.print(f"live view: {watched.url}", markup=False, highlight=False, soft_wrap=True)
         bar = stack.enter_context(Progress(console=console, transient=True))
         task = bar.add_task("frames", total=None)
+        started()
         summary = serve(
             classifier,
             opened,

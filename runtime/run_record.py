@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gensoup.runtime.annotated_video import AnnotatedVideo
-from gensoup.runtime.errors import GenSoupError
 from gensoup.runtime.events import Event
-from gensoup.runtime.files import write_whole
+from gensoup.runtime.files import write_error, write_whole
 from gensoup.runtime.recording import Recording
 from gensoup.runtime.replay_smoother import ReplaySmoother
 from gensoup.runtime.result import Result
@@ -48,7 +47,7 @@ class RunRecord:
     def __init__(self, json_out: Path | None, takers: Takers, stack: ExitStack, *, realtime: bool = False) -> None:
         """realtime: frames may be dropped, so that no more than 256 MiB of them are kept for their results.
 
-        Raises GenSoupError where ``json_out`` cannot be written; ``stack`` closes it.
+        Raises WriteError where ``json_out`` cannot be written; ``stack`` closes it.
         """
         self.states: Counter[str] = Counter()
         self.latencies = array("d")
@@ -61,7 +60,7 @@ class RunRecord:
             try:
                 self._file = stack.enter_context(json_out.open("wb", buffering=0))
             except OSError as error:
-                raise GenSoupError(f"--json {json_out}: cannot be written ({error.strerror})") from error
+                raise write_error(json_out, error, "--json") from error
         self._takers = takers
         self._realtime = realtime
         self._frames: dict[int, NDArray[np.uint8]] = {}
@@ -119,12 +118,12 @@ class RunRecord:
         return sum(self.states.values()) / seconds if seconds > 0 else 0.0
 
     def _write(self, result: Result) -> None:
-        if self._file is None:
+        if self._file is None or self._json_out is None:
             return
         try:
             write_whole(self._file, json_line(result_values(result)))
         except OSError as error:
-            raise GenSoupError(f"--json {self._json_out}: cannot be written ({error.strerror})") from error
+            raise write_error(self._json_out, error, "--json") from error
 
 
 def percentiles(values: array[float]) -> dict[str, float]:

@@ -108,7 +108,7 @@ def serve(
     DataError for a source without frames, GenSoupError when a file cannot be written.
     """
     live = source if isinstance(source, LiveSource) else None
-    _check_options(source, mode, pace_hz, max_frames)
+    check_options(source, mode, pace_hz, max_frames)
     rate_hz = pace_hz or source.rate_hz or DEFAULT_RATE_HZ
     total = min((count for count in (source.frames, max_frames) if count is not None), default=None)
     every = mode == "throughput"
@@ -187,7 +187,8 @@ def serve(
     )
 
 
-def _check_options(source: Source, mode: Mode, pace_hz: float | None, max_frames: int | None) -> None:
+def check_options(source: Source, mode: Mode, pace_hz: float | None, max_frames: int | None) -> None:
+    """Raise UsageError for options of :func:`serve` that do not go together."""
     if isinstance(source, LiveSource) and mode == "throughput":
         raise UsageError(f"--mode throughput: {source.name} is live and cannot be held back; use --mode realtime")
     if isinstance(source, LiveSource) and pace_hz is not None:

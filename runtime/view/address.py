@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import re
 import secrets
@@ -18,6 +19,11 @@ OPTION = "--view"
 
 _TOKEN_BYTES = 32
 _ADDRESS = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:.]+\]|[\w.-]*):)?(?P<port>\d{1,5})")
+
+_REMEDIES = {
+    errno.EADDRNOTAVAIL: "give an address of this machine, or 0.0.0.0 for all it has",
+    errno.EACCES: "give a port from 1024 on",
+}
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,9 @@ def listen(address: Address) -> socket.socket:
         )[0]
         bound = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise GenSoupError(f"{OPTION} {address.host}: is no address of this machine ({error.strerror})") from error
+        raise GenSoupError(
+            f"{OPTION} {address.host}: is no address of this machine ({error.strerror}); 0.0.0.0 stands for all it has"
+        ) from error
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # or a port is taken for a minute after each run
         bound.bind(where)
@@ -95,7 +103,8 @@ def listen(address: Address) -> socket.socket:
     except OSError as error:
         bound.close()
         place = f"{OPTION} {address.host}:{address.port}"
-        raise GenSoupError(f"{place}: cannot be listened on ({error.strerror}); give another port") from error
+        remedy = _REMEDIES.get(error.errno or 0, "give another port")
+        raise GenSoupError(f"{place}: cannot be listened on ({error.strerror}); {remedy}") from error
     return bound
 
 

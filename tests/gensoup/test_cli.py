@@ -211,8 +211,8 @@ def test_interrupted_and_out_of_memory(
     monkeypatch.setattr("gensoup.runtime.classifier.Classifier.load", fail)
     got, _, err = gensoup("eval", "x.gensoup", "data")
     assert got == code and "Traceback" not in err
-    if code == ERROR:
-        assert "out of memory" in complaint(err)
+    assert complaint(err).startswith("error: out of memory" if code == ERROR else "error: interrupted")
+    assert "--resume" not in err  # that is train's
 
 
 # Datasets that cannot be used

@@ -90,6 +90,17 @@ def test_single_images_are_not_smoothed_unless_asked(tiny_bundle: Path, tmp_path
         (["--source", "synthetic", "--saliency", "--video", "out.mp4"], UsageError, "export the run again"),
         (["--source", "synthetic", "--smooth", "median"], UsageError, "exponential, vote, none"),
         (["--source", "synthetic", "--record", "out", "--rotate-mb", "0"], UsageError, "--rotate-mb 0"),
+        (
+            ["--source", "synthetic", "--keep-free-mb", "9"],
+            UsageError,
+            "--keep-free-mb: is for recordings; take --record",
+        ),
+        (["--source", "synthetic", "--video", "out.mov"], UsageError, "--video out.mov: must end in .avi or .mp4"),
+        (
+            ["--source", "synthetic", "--json", "no/such/o.jsonl"],
+            WriteError,
+            "--json no/such/o.jsonl: cannot be written",
+        ),
         (["--source", "synthetic:480p", "--record", "/proc/out"], WriteError, "/proc/out"),
         (["--source", "synthetic:2p"], UsageError, "synthetic:2p"),
         (["--source", "rstp://cart/live"], UsageError, "did you mean 'rtsp://cart/live'"),

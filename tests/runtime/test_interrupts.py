@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from gensoup.runtime.interrupts import heeded_interrupts
+
+
+class Swallowing:
+    """Loses an interrupt as callbacks of the interpreter do."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_was_swallowed_is_raised_when_the_start_is_over() -> None:
+    with heeded_interrupts() as over:
+        Swallowing()
+        with pytest.raises(KeyboardInterrupt):
+            over()
+        over()  # once
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_others_are_raised_at_once_and_not_again() -> None:
+    with pytest.raises(KeyboardInterrupt), heeded_interrupts():
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with heeded_interrupts() as over:
+        over()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        over()  # what came after the start was heeded by whoever caught it
+
+
+def test_a_handler_of_someone_elses_and_other_threads_are_let_be() -> None:
+    def theirs(*_: object) -> None: ...
+
+    before = signal.signal(signal.SIGINT, theirs)
+    try:
+        with heeded_interrupts() as over:
+            assert signal.getsignal(signal.SIGINT) is theirs
+            over()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    ended: list[bool] = []
+
+    def run() -> None:
+        with heeded_interrupts() as over:
+            over()
+        ended.append(True)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert ended
