@@ -35,7 +35,7 @@ NOTHING, UNCERTAIN = "no current result", "? uncertain"
 _WHITE: Color = (255, 255, 255)
 _SUBPIXELS = 4  # bits of a pixel in the corners of signs
 _LABEL_SHARE, _STATE_SHARE = 0.055, 0.042  # of the frame's height: 26 and 20 px at 480p
-_SMALLEST_SHARE = 0.6  # long labels shrink to so much of their size before their ends are left out
+_SMALLEST_SHARE = 0.6  # long labels shrink to so much of their size before their middle is left out
 _LEGIBLE = 9  # pixels, where the frame has room for it
 
 
@@ -63,8 +63,8 @@ def caption(result: Result, age_ms: float | None = None) -> tuple[str, str]:
 def draw(frame: Frame, result: Result, age_ms: float | None = None) -> Frame:
     """A copy of the BGR uint8 frame [height, width, 3] with :func:`caption` in a band at its lower left.
 
-    It scales with the frame's height; what does not fit its width shrinks, then a long label loses its end, never its
-    probability. age_ms: since capture, as shown; None: as it was when the result was done.
+    It scales with the frame's height; what does not fit its width shrinks, then a long label loses its middle,
+    never its probability. age_ms: since capture, as shown; None: as it was when the result was done.
     """
     out = np.ascontiguousarray(frame).copy()
     height, width = out.shape[:2]

@@ -6,7 +6,7 @@ const SOFT = "#a9b7c6", GRID = "#26313e", INK = "#eef3f8";
 const FONT = '12px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
 const BREAK_ROWS = 4; // a line does not run across a longer hole: nothing was known there
 const MOST_LINES = 6;
-export const STATE_COLORS = { OK: "#2fc39a", LATE: "#e69f00", DEGRADED: "#f0e442", STALE: "#dd8fbb", FAILED: "#ff7a45" };
+export const STATE_COLORS = { OK: "#2fc39a", LATE: "#e69f00", DEGRADED: "#56b4e9", STALE: "#dd8fbb", FAILED: "#ff7a45" };
 // How high the strip of states stands: it is read without colours too.
 const STATE_HEIGHTS = { OK: 2, LATE: 5, DEGRADED: 8, STALE: 11, FAILED: 11 };
 // Okabe and Ito's colours, lightened where a dark ground asks for it; beyond them the dashes tell labels apart.
@@ -103,7 +103,7 @@ export function drawProbabilities(canvas, view, labels) {
   const sheet = prepared(canvas);
   if (!sheet) return;
   const { ink, width, height } = sheet;
-  const margin = width > 460 ? 112 : 8;
+  const margin = width > 700 ? 176 : width > 460 ? 112 : 8;
   const box = { left: 40, right: width - margin, top: 8, bottom: height - 36, foot: height - 8 };
   timeAxis(ink, box, view.seconds);
   for (const share of [0, 0.5, 1]) {
@@ -150,10 +150,15 @@ function names(ink, chosen, labels, probabilities, box, width) {
   for (const { index, y } of places) text(ink, fitted(ink, labels[index], width - box.right - 10), box.right + 8, y, lineStyle(index).color);
 }
 
+// Cut in its middle: labels often differ in their ends alone.
 function fitted(ink, words, width) {
+  const signs = [...words];
   let cut = words;
-  while (cut.length > 1 && ink.measureText(cut === words ? cut : `${cut}…`).width > width) cut = cut.slice(0, -1);
-  return cut === words ? cut : `${cut}…`;
+  for (let kept = signs.length - 1; kept > 0 && ink.measureText(cut).width > width; kept -= 1) {
+    const tail = Math.floor(kept / 2);
+    cut = `${signs.slice(0, kept - tail).join("")}…${signs.slice(signs.length - tail).join("")}`;
+  }
+  return cut;
 }
 
 export function drawLatency(canvas, view, limit) {
@@ -178,7 +183,7 @@ export function drawLatency(canvas, view, limit) {
   for (const row of rows) {
     if (row[AGE]) {
       const over = row[AGE] > limit, y = yOf(row[AGE]);
-      ink.fillStyle = over ? STATE_COLORS.LATE : COLORS[0];
+      ink.fillStyle = over ? STATE_COLORS.LATE : SOFT;
       ink.fillRect(x(row) - slot / 2, y, Math.max(1, slot - (slot > 3 ? 1 : 0)), box.bottom - y);
       if (row[AGE] > top) triangle(ink, x(row), box.top - 9, STATE_COLORS.LATE); // beyond the scale
     }

@@ -11,10 +11,14 @@ const PICTURE_MS = 1000; // a picture that stands longer is no live picture
 const SPOKEN_MS = 1500; // a label is spoken when it has stood so long
 const WINDOWS = [60, 120, 15]; // seconds
 const NUMBER = 0;
+const MOST_ROWS = 8; // labels that are seen without scrolling; of more, the strongest come first
+const ORDER_MS = 1000; // between two orders of them
+const LONG_LABEL = 26, TAIL = 9; // characters
 
+// A result's states have the signs that videos have: disc, triangle, diamond, hour-glass, cross.
 const ICONS = {
-  OK: "M3 10.5l5 5L17 5", LATE: "M10 2.5a7.5 7.5 0 1 0 .01 0M10 6v4.5l3 2", DEGRADED: "M10 2.5L18 17H2zM10 8v4M10 14.5v.1",
-  STALE: "M7 4v12M13 4v12", FAILED: "M4 4l12 12M16 4L4 16", DISCONNECTED: "M3 17L17 3M4.5 8a9 9 0 0 1 5-2M14 7.500a9 9 0 0 1 2 1.500M7.500 12a5 5 0 0 1 2-1.500",
+  OK: "M10 3a7 7 0 1 0 .01 0M10 8.7a1.3 1.3 0 1 0 .01 0", LATE: "M10 3L18 17H2z", DEGRADED: "M10 2l8 8l-8 8l-8-8z",
+  STALE: "M4 3h12L4 17h12z", FAILED: "M4 4l12 12M16 4L4 16", DISCONNECTED: "M3 17L17 3M4.5 8a9 9 0 0 1 5-2M14 7.500a9 9 0 0 1 2 1.500M7.500 12a5 5 0 0 1 2-1.500",
   ENDED: "M5 5h10v10H5z",
 };
 const WAITING_ICON = "M4 10h.1M10 10h.1M16 10h.1";
@@ -27,6 +31,7 @@ const percent = (share) => (share >= 0.9995 ? "100%" : share >= 0.1 ? `${(share 
 let socket = null, about = null, status = null, statusAt = -Infinity, askedAt = 0, transit = 0, openedAt = 0;
 let ended = false, refused = false, rows = [], seconds = WINDOWS[0];
 let videoOn = true, pictureAsked = false, pictureAt = 0, decoding = 0;
+let classRows = [], strengths = [], orderedAt = 0;
 let spoken = { label: null, since: 0, said: null }, described = 0, drawnAt = 0;
 
 // Connection
@@ -96,7 +101,13 @@ function begin(message) {
   write("limit", about.limit_ms.toFixed(1));
   write("version", about.version);
   write("digest", about.sha256 ? `bundle ${about.sha256.slice(0, 12)}` : "");
-  at("classes").replaceChildren(...about.labels.map(classRow));
+  classRows = about.labels.map(classRow);
+  strengths = about.labels.map(() => 0);
+  orderedAt = 0;
+  at("classes").replaceChildren(...classRows);
+  at("classes").scrollTop = 0;
+  at("classes").tabIndex = classRows.length > MOST_ROWS ? 0 : -1; // scrolled by keys too
+  write("order", classRows.length > MOST_ROWS ? `${classRows.length} labels, the strongest first` : "");
 }
 
 // What stands now
@@ -138,32 +149,46 @@ function render() {
 }
 
 function renderLabel(current, name, reason) {
-  let label = null, probability = 0, detail = reason || "no result yet";
+  let label = null, probability = 0, certain = true, detail = reason || "no result yet";
   if (current) {
     ({ label, probability } = current);
     detail = `${percent(probability)}, answered in ${current.result_ms.toFixed(1)} ms`;
     if (current.smoothed) {
       detail = `this frame: ${label} ${percent(probability)}, answered in ${current.result_ms.toFixed(1)} ms`;
       ({ label, probability } = current.smoothed);
-      label ??= "uncertain";
+      certain = label !== null;
     } else if (probability < (about.thresholds[label] ?? 0)) {
-      detail += "; under its threshold: uncertain";
+      detail = `this frame: ${label} ${detail}; under its threshold`;
+      certain = false;
     }
+    if (!certain) label = "uncertain";
   }
   if (current && name === "DEGRADED") detail += `; ${reason}`;
-  write("label", label ?? "No current result");
+  const big = label === null ? "No current result" : certain ? label : `? ${label}`;
+  write("label", big);
+  at("label").classList.toggle("long", big.length > LONG_LABEL);
   write("detail", detail);
-  write("caption-label", label === null ? "" : `${label}  ${percent(probability)}`);
+  write("caption-label", label === null ? "" : !certain ? big : `${label}  ${percent(probability)}`);
   write("caption-state", current ? `${name}  ${current.result_ms.toFixed(0)} ms  ·  frame ${status.frame}` : "");
   document.title = label === null ? `${name} – GenSoup` : `${label} – ${name} – GenSoup`;
-  at("classes").childNodes.forEach((row, index) => {
+  classRows.forEach((row, index) => {
     const share = current?.probabilities?.[index]; // none where another bundle answers than was described
     row.classList.toggle("won", current?.label === about.labels[index]);
     row.querySelector("i").style.transform = `scaleX(${share ?? 0})`;
     const words = share === undefined ? "–" : percent(share);
     if (row.lastChild.textContent !== words) row.lastChild.textContent = words;
+    if (share !== undefined) strengths[index] += 0.2 * (share - strengths[index]);
   });
+  order();
   speak(label);
+}
+
+// Of many labels the strongest come first, so that the one that is shown is among those that are seen.
+function order() {
+  if (classRows.length <= MOST_ROWS || performance.now() - orderedAt < ORDER_MS) return;
+  orderedAt = performance.now();
+  const rows = classRows.map((row, index) => index).sort((a, b) => strengths[b] - strengths[a]).map((index) => classRows[index]);
+  if (rows.slice(0, MOST_ROWS).some((row, place) => at("classes").childNodes[place] !== row)) at("classes").append(...rows);
 }
 
 // A label that flickers is not read out, one that stands is, once.
@@ -180,7 +205,7 @@ function renderNumbers(state) {
   const show = (id, value, digits = 1) => write(id, value === null || value === undefined ? "–" : value.toFixed(digits));
   show("p50", numbers.p50_ms);
   show("p99", numbers.p99_ms);
-  show("fps", numbers.fps);
+  show("fps", ended ? null : numbers.fps);
   show("missed", numbers.missed === null || numbers.missed === undefined ? null : numbers.missed * 100);
   at("p99-tile").classList.toggle("over", numbers.p99_ms > about?.limit_ms);
   write("drops", status ? String(status.drops) : "–");
@@ -243,11 +268,14 @@ function toggleFull() {
 
 function classRow(label, index) {
   const row = document.createElement("li"), style = lineStyle(index);
-  row.innerHTML = '<svg width="26" height="8" aria-hidden="true"><line x1="0" y1="4" x2="26" y2="4" stroke-width="3"/></svg><span></span><span class="meter" aria-hidden="true"><i></i></span><span></span>';
+  row.innerHTML = '<svg width="26" height="8" aria-hidden="true"><line x1="0" y1="4" x2="26" y2="4" stroke-width="3"/></svg><span class="name"><span></span><span></span></span><span class="meter" aria-hidden="true"><i></i></span><span></span>';
   const stroke = row.querySelector("line");
   stroke.setAttribute("stroke", style.color);
   stroke.setAttribute("stroke-dasharray", style.dash.join(" "));
-  row.childNodes[1].textContent = row.childNodes[1].title = label;
+  const name = row.childNodes[1], signs = [...label], tail = signs.length > 2 * TAIL ? TAIL : 0;
+  name.title = label;
+  name.firstChild.textContent = signs.slice(0, signs.length - tail).join("");
+  name.lastChild.textContent = signs.slice(signs.length - tail).join("");
   row.querySelector("i").style.background = style.color;
   if (about.thresholds[label] !== undefined) {
     const mark = document.createElement("u");

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import colorsys
+import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
+import numpy as np
 import pytest
 
-from gensoup.runtime.view import About, View
+from gensoup.runtime import Prediction, Result
+from gensoup.runtime.overlay import STATE_COLORS
+from gensoup.runtime.view import About, View, parse_address
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -112,11 +119,16 @@ def test_the_page_shows_label_probabilities_picture_and_charts(opened: Opened, f
     page.wait_for_function("(n) => document.getElementById('picture').dataset.frame > n + 10", arg=first)
     drawn = page.evaluate(INK, "latency")
     feeder.winner, feeder.share, feeder.took_ms = 1, 0.5, 40
-    page.wait_for_function("() => document.getElementById('label').textContent === 'polyp'")
+    page.wait_for_function("() => document.getElementById('label').textContent === '? uncertain'")
     wait_for(page, "LATE")
     assert shares(page) == ["25%", "50%", "25%"]
-    assert "under its threshold: uncertain" in page.inner_text("#detail")
-    page.wait_for_function("() => document.getElementById('spoken').textContent === 'polyp'")
+    assert page.inner_text("#caption-label") == "? uncertain"  # and no number: of what would it be?
+    detail = page.inner_text("#detail")
+    assert detail.startswith("this frame: polyp 50%, answered in 40") and detail.endswith("; under its threshold")
+    page.wait_for_function("() => document.getElementById('spoken').textContent === 'uncertain'")
+    feeder.share = 0.7
+    page.wait_for_function("() => document.getElementById('label').textContent === 'polyp'")
+    page.wait_for_function("() => document.getElementById('caption-label').textContent === 'polyp  70%'")
     page.wait_for_timeout(500)
     assert page.evaluate(INK, "latency") != drawn
     assert "polyp – LATE" in page.title()
@@ -181,6 +193,55 @@ def test_nothing_is_cut_off(width: int, opened: Opened, feeder: Feeder, tmp_path
     assert page.locator("#state").is_visible()  # on a phone too, wherever one has scrolled to
     state = page.locator("#state").bounding_box()
     assert state is not None and state["y"] >= 0
+
+
+GRADES = tuple(f"ulcerative-colitis-grade-{number}, of the whole transverse colon {number}" for number in range(23))
+
+
+def test_of_many_long_labels_the_strongest_is_seen_and_they_can_be_told_apart(
+    browser: Browser, about: About, make_result: Callable[..., Result]
+) -> None:
+    with View(parse_address("0"), replace(about, labels=GRADES, source="rtsp://cart.ward/" + "x" * 80)) as view:
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.goto(view.url)
+        wait_for(page, "WAITING")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        assert not page.locator("#empty").is_visible()  # under the word WAITING it could not be read
+        probabilities = np.full(23, 0.01, np.float32)
+        probabilities[21] = 0.78
+        first = "() => document.querySelector('#classes .name').title"
+        deadline = time.monotonic() + 20
+        while page.evaluate(first) != GRADES[21] and time.monotonic() < deadline:
+            result = make_result(0, time.monotonic())
+            prediction = Prediction(GRADES[21], 21, 0.78, probabilities, 1.0, 2.0)
+            view.add(replace(result, prediction=prediction))
+            page.wait_for_timeout(30)
+        assert page.evaluate(first) == GRADES[21]
+        assert page.inner_text("#order") == "23 labels, the strongest first"
+        assert page.locator("#classes li").count() == 23
+        ends = page.locator("#classes .name > :last-child")
+        assert ends.nth(0).inner_text().endswith("colon 21") and ends.nth(0).is_visible()
+        box, list_box = ends.nth(0).bounding_box(), page.locator("#classes").bounding_box()
+        assert box is not None and list_box is not None
+        assert list_box["y"] <= box["y"] < list_box["y"] + list_box["height"] - 10
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        page.close()
+
+
+def test_states_look_as_in_videos(view: View) -> None:
+    """The page's colours are the overlay's, lightened where its dark ground asks for it: each has its hue."""
+    script, style = (httpx.get(view.url + name, trust_env=False).text for name in ("charts.js", "view.css"))
+    found = re.search(r"STATE_COLORS = \{ (.*?) \}", script)
+    assert found is not None
+    colors = dict(re.findall(r'(\w+): "#(\w{6})"', found[1]))
+    assert set(colors) == {state.value for state in STATE_COLORS}
+    hues = {
+        state.value: colorsys.rgb_to_hsv(*(part / 255 for part in bgr[::-1]))[0] for state, bgr in STATE_COLORS.items()
+    }
+    for state, color in colors.items():
+        assert f'[data-state="{state}"] {{ --state: #{color}; }}' in style
+        hue = colorsys.rgb_to_hsv(*(int(color[at : at + 2], 16) / 255 for at in (0, 2, 4)))[0]
+        assert min(hues, key=lambda other: min(abs(hues[other] - hue), 1 - abs(hues[other] - hue))) == state
 
 
 def test_all_text_has_contrast(opened: Opened, feeder: Feeder) -> None:
