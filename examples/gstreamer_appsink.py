@@ -21,9 +21,10 @@ import numpy as np  # noqa: E402
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstVideo", "1.0")
-from gi.repository import Gst, GstVideo  # noqa: E402
+from gi.repository import GLib, Gst, GstVideo  # noqa: E402
 
 from gensoup.runtime import Classifier, Result, State, Stream  # noqa: E402
+from gensoup.runtime.errors import GenSoupError  # noqa: E402
 
 # drop, max-buffers: the newest frame alone. sync=false: frames come when they are there, not when they would be shown.
 SINK = "videoconvert ! video/x-raw,format=NV12 ! appsink name=sink drop=true max-buffers=1 sync=false"
@@ -72,9 +73,12 @@ def main() -> None:
     parser.add_argument("pipeline", help="all of it but the sink, as gst-launch-1.0 takes it")
     options = parser.parse_args()
 
-    classifier = Classifier.load(options.bundle)
     Gst.init(None)
-    pipeline = Gst.parse_launch(f"{options.pipeline} ! {SINK}")
+    try:
+        classifier = Classifier.load(options.bundle)
+        pipeline = Gst.parse_launch(f"{options.pipeline} ! {SINK}")
+    except (GenSoupError, GLib.Error) as error:
+        raise SystemExit(f"error: {getattr(error, 'message', error)}") from None
     sink, bus = pipeline.get_by_name("sink"), pipeline.get_bus()
     pipeline.set_state(Gst.State.PLAYING)
     try:

@@ -13,6 +13,7 @@ import time
 import cv2
 
 from gensoup.runtime import Classifier, Result, State, Stream
+from gensoup.runtime.errors import GenSoupError
 
 
 def caption(result: Result | None) -> str:
@@ -45,7 +46,9 @@ def main() -> None:
             captured_at = time.monotonic()  # before the frame is decoded: ages count from here
             if not grabbed:
                 break
-            _, frame = capture.retrieve()
+            decoded, frame = capture.retrieve()
+            if not decoded:
+                continue  # a broken frame; the next one may be whole
             stream.push(frame, captured_at=captured_at)  # copies the frame and returns at once
             frames += 1
             # The newest result there is, of this frame or an earlier one; its state is judged at this moment.
@@ -68,4 +71,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        pass  # the stream was closed in order
+    except GenSoupError as error:  # one line that names the file or option and the way out
+        raise SystemExit(f"error: {error}") from None

@@ -20,6 +20,7 @@ from PySide6.QtGui import QCloseEvent, QImage, QPixmap
 from PySide6.QtWidgets import QApplication, QLabel, QVBoxLayout, QWidget
 
 from gensoup.runtime import Classifier, Result, State, Stream
+from gensoup.runtime.errors import GenSoupError
 from gensoup.runtime.sources import open_source
 from gensoup.runtime.sources.arrivals import arrivals
 
@@ -113,8 +114,12 @@ def main() -> None:
     parser.add_argument("bundle")
     parser.add_argument("source")
     options = parser.parse_args()
+    try:
+        classifier = Classifier.load(options.bundle)
+    except GenSoupError as error:  # one line that names the file and the way out
+        raise SystemExit(f"error: {error}") from None
     application = QApplication([])
-    window = Window(Classifier.load(options.bundle))
+    window = Window(classifier)
     window.show()
     window.start(options.source)
     raise SystemExit(application.exec())

@@ -82,7 +82,6 @@ class VoteEvidence:
         self._frames: deque[tuple[float, int, Values]] = deque()
         self._votes = np.zeros(classes)
         self._sum = np.zeros(classes)
-        self._times = 0.0
 
     def add(self, probabilities: Values, at: float) -> None:
         """See :class:`Evidence`."""

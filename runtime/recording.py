@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import shutil
@@ -177,7 +178,8 @@ class Recording:
         self.summary.stopped = str(error) or type(error).__name__
         self._finish()
         if self._on_event is not None:
-            self._on_event(f"recording stopped, the stream goes on: {self.summary.stopped}")
+            with contextlib.suppress(Exception):  # a closed terminal, for instance
+                self._on_event(f"recording stopped, the stream goes on: {self.summary.stopped}")
 
     def _finish(self) -> None:
         """Complete the open segment; a failure there stops the recording, once."""
@@ -238,12 +240,15 @@ class _Segment:
     def close(self) -> None:
         """Flush both files to disk and give them their names. Raises WriteError when the end of one is missing."""
         problem: GenSoupError | None = None
-        self._log.close()
+        try:
+            self._log.close()
+        except OSError as error:
+            problem = write_error(self._part(".jsonl"), error)
         try:
             if self._video is not None:
                 self._video.close()
         except GenSoupError as error:
-            problem = error
+            problem = problem or error
         for suffix in [".jsonl"] + ([".avi"] if self._video is not None else []):
             try:
                 rename_whole(self._part(suffix), self._named(suffix))

@@ -57,4 +57,11 @@ def test_it_classifies_what_the_pipeline_gives(environment: dict[str, str], tiny
 def test_an_error_in_the_pipeline_is_told(environment: dict[str, str], tiny_bundle: Path, tmp_path: Path) -> None:
     done = run(environment, tiny_bundle, f"filesrc location={tmp_path}/no.raw ! rawvideoparse")
     assert done.returncode == 1
+    assert "Traceback" not in done.stderr
     assert "no.raw" in done.stderr or "Resource not found" in done.stderr
+
+
+def test_a_pipeline_that_cannot_be_read_is_one_line(environment: dict[str, str], tiny_bundle: Path) -> None:
+    done = run(environment, tiny_bundle, "nosuchelement")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == 'error: no element "nosuchelement"' and "Traceback" not in done.stderr

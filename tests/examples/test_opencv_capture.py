@@ -23,6 +23,12 @@ def test_it_shows_what_the_frames_are(tiny_bundle: Path, video_file: Path) -> No
     assert list(dict.fromkeys(labels)) == ["blue", "green", "red"]
 
 
+def test_a_bundle_that_is_none_is_one_line(tmp_path: Path, video_file: Path) -> None:
+    done = run(tmp_path / "no.gensoup", video_file)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {tmp_path / 'no.gensoup'}: ") and done.stderr.count("\n") == 1
+
+
 def test_a_source_that_is_none_is_named(tiny_bundle: Path, tmp_path: Path) -> None:
     done = run(tiny_bundle, tmp_path / "no.avi")
     assert done.returncode == 1

@@ -98,6 +98,7 @@ function begin(message) {
   write("bundle", about.bundle);
   at("bundle").title = about.sha256;
   write("source", about.source);
+  at("source").title = about.source;
   write("limit", about.limit_ms.toFixed(1));
   write("version", about.version);
   write("digest", about.sha256 ? `bundle ${about.sha256.slice(0, 12)}` : "");
