@@ -1,4 +1,4 @@
-"""An interrupt from the keyboard that is not lost while a program starts."""
+"""Ctrl-C, and a service manager's request to stop, that end a program in order and are not lost while it starts."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 
 @contextmanager
 def heeded_interrupts() -> Iterator[Callable[[], None]]:
-    """Remember Ctrl-C, and yield a function that raises KeyboardInterrupt where one was lost, and ends remembering.
+    """Turn SIGTERM into KeyboardInterrupt too, and yield a function to call when the start is over.
 
-    Python raises KeyboardInterrupt wherever it happens to be. Inside a callback of the import system, or of a compiled
-    module that clears errors, it is swallowed: measured here, one in fifteen of a start with the live view. Call the
-    function when the start is over. In other threads, or under a handler of someone else's, it does nothing.
+    It raises KeyboardInterrupt where one was lost: Python raises it wherever it happens to be, and inside a callback of
+    the import system, or of a compiled module that clears errors, it is swallowed (measured: docs/decisions.md).
+    Handlers of someone else's stay, and in other threads than the main one all this does nothing.
     """
     came = False
 
@@ -26,18 +27,19 @@ def heeded_interrupts() -> Iterator[Callable[[], None]]:
 
     def over() -> None:
         nonlocal came
-        if mine and signal.getsignal(signal.SIGINT) is note:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        if came:
-            came = False
+        lost, came = came, False
+        for number in mine:  # what comes from here on is heeded by whoever catches it
+            signal.signal(number, signal.default_int_handler)
+        if lost:
             raise KeyboardInterrupt
 
-    mine = threading.current_thread() is threading.main_thread()
-    mine = mine and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if mine:
-        signal.signal(signal.SIGINT, note)
+    before: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    main = threading.current_thread() is threading.main_thread()
+    mine = [number for number, handler in before.items() if main and signal.getsignal(number) is handler]
+    for number in mine:
+        signal.signal(number, note)
     try:
         yield over
     finally:
-        if mine and signal.getsignal(signal.SIGINT) is note:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in mine:
+            signal.signal(number, before[number])

@@ -145,9 +145,14 @@ def run_command(
         if smooth is not None:
             Smoothing(smooth)  # type: ignore[arg-type]  # told before the source is opened
         console = Console(stderr=True)
-        opened = open_source(
-            source, reconnect=reconnect, on_event=lambda event: console.print(event.text, markup=False, highlight=False)
-        )
+        watched: View | None = None
+
+        def tell(text: str) -> None:
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+            if watched is not None:
+                watched.board.note(text)
+
+        opened = open_source(source, reconnect=reconnect, on_event=lambda event: tell(event.text))
         check_options(opened, mode, pace, frames)  # type: ignore[arg-type]  # told before engines are opened
         images = opened.rate_hz is None and opened.frames is not None
         smoothing = Smoothing(smooth or ("none" if images else "exponential"))  # type: ignore[arg-type]
@@ -157,7 +162,6 @@ def run_command(
             options = (bundle, engine, precision, engine_threads, require_signature, engines_dir, report)
             classifier = load_live(*options, failover=failover, saliency=saliency, realtime=mode == "realtime")
         stack.enter_context(released(classifier))
-        watched = None
         if address is not None:
             watched = stack.enter_context(_view(address, classifier, bundle, opened.name, mode))  # type: ignore[arg-type]
             console.print(f"live view: {watched.url}", markup=False, highlight=False, soft_wrap=True)
@@ -177,7 +181,7 @@ def run_command(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
             smoothing=smoothing,
             recording=recording,
-            notify=lambda message: bar.console.print(message, markup=False, highlight=False, soft_wrap=True),
+            notify=tell,
             view=watched,
         )
     _print_summary(summary, opened.name)
@@ -201,7 +205,9 @@ def _view(
         mode=mode,
         sha256=classifier.sha256,
         precision=classifier.precision,
-        thresholds=dict(zip(labelling.labels, map(float, labelling.thresholds), strict=True)),
+        thresholds={
+            label: float(least) for label, least in zip(labelling.labels, labelling.thresholds, strict=True) if least
+        },
     )
     return View(address, about, classifier.preprocess)
 

@@ -68,7 +68,7 @@ def test_the_window_shows_labels_while_they_are_current(tiny_bundle: Path, video
     assert lines[3] == "shown: no current result (STALE)"
     assert lines[4] == f"title: {video_file}: ended"
     assert lines[5] == "threads: 1"
-    # A binding that gives back more references than it took ends the process when True has none left, in a minute or so.
+    # A binding that gives back more references than it took ends the process when True has none left: in a minute.
     assert int(lines[6].removeprefix("lost: ")) < 100, "this PySide6 does not go with this Python"
     window = cv2.imread(str(shot))
     assert window is not None

@@ -36,6 +36,18 @@ def test_others_are_raised_at_once_and_not_again() -> None:
         over()  # what came after the start was heeded by whoever caught it
 
 
+def test_a_request_to_stop_ends_a_program_in_order() -> None:
+    with heeded_interrupts() as over:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            over()  # as far as it knows, that one was lost
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        over()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 def test_a_handler_of_someone_elses_and_other_threads_are_let_be() -> None:
     def theirs(*_: object) -> None: ...
 

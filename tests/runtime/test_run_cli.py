@@ -157,9 +157,13 @@ def test_an_engine_that_fails_on_the_way_is_replaced_and_the_summary_says_so(
         assert states[-1] == "FAILED" and "DEGRADED" not in states
 
 
-def test_view_shows_the_stream_until_ctrl_c(tiny_bundle: Path) -> None:
-    command = [*(sys.executable, "-m", "gensoup", "run", str(tiny_bundle), "--source", "synthetic:480p")]
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_view_shows_the_stream_until_it_is_told_to_stop(
+    tiny_bundle: Path, stop: signal.Signals, tmp_path: Path
+) -> None:
+    command = [*(sys.executable, "-m", "gensoup", "run", str(tiny_bundle), "--source", "synthetic:160x120")]
     command += ["--pace", "10", "--engine", "onnxruntime-cpu", "--threads", "1", "--view", "0"]
+    command += ["--record", str(tmp_path), "--keep-free-mb", "0"]
     run = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -173,16 +177,19 @@ def test_view_shows_the_stream_until_ctrl_c(tiny_bundle: Path) -> None:
         url = told.removeprefix("live view: ").strip()
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url), told
         with connect(url.replace("http", "ws") + "live", proxy=None) as browser:
-            assert json.loads(browser.recv(10))["source"] == "synthetic:480p"
+            assert json.loads(browser.recv(10))["source"].startswith("synthetic:160x120")
             state, deadline = "WAITING", time.monotonic() + 60  # its scenes are drawn first
             while state == "WAITING" and time.monotonic() < deadline:
                 browser.send("s")
                 state = json.loads(browser.recv(10))["state"]
             assert state in ("OK", "LATE", "STALE")
-            run.send_signal(signal.SIGINT)
+            run.send_signal(stop)
             assert run.wait(30) == 0
         assert "interrupted" in (run.stdout.read() if run.stdout is not None else "")
         assert "Traceback" not in run.stderr.read()
+        assert {path.suffix for path in tmp_path.iterdir()} == {".avi", ".jsonl"} and not list(
+            tmp_path.glob("*.part.*")
+        )
     finally:
         run.kill()
         run.wait()
