@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from array import array
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from gensoup.runtime.replay_smoother import ReplaySmoother
 from gensoup.runtime.result import Result
 from gensoup.runtime.result_line import json_line, result_values
 from gensoup.runtime.smoothing_lag import LagMeter
+from gensoup.runtime.tally import Tally
 
 if TYPE_CHECKING:
     from gensoup.runtime.view import View
@@ -50,8 +50,8 @@ class RunRecord:
         Raises WriteError where ``json_out`` cannot be written; ``stack`` closes it.
         """
         self.states: Counter[str] = Counter()
-        self.latencies = array("d")
-        self.ages = array("d")
+        self.latencies = Tally()  # ms
+        self.ages = Tally()
         self.failure = ""
         self.events: list[Event] = []
         self._json_out = json_out
@@ -91,8 +91,8 @@ class RunRecord:
         self._first_push = min(self._first_push, result.pushed_at)
         self._last_done = result.done_at
         if result.prediction is not None:
-            self.latencies.append(result.latency_ms)
-            self.ages.append(result.age_ms)
+            self.latencies.add(result.latency_ms)
+            self.ages.add(result.age_ms)
         self.failure = self.failure or result.error
         self._write(result)
         if to.view is not None:
@@ -124,11 +124,3 @@ class RunRecord:
             write_whole(self._file, json_line(result_values(result)))
         except OSError as error:
             raise write_error(self._json_out, error, "--json") from error
-
-
-def percentiles(values: array[float]) -> dict[str, float]:
-    """p50, p95, p99 and max; nothing of nothing."""
-    if not values:
-        return {}
-    p50, p95, p99, most = np.percentile(values, [50, 95, 99, 100])
-    return {"p50": float(p50), "p95": float(p95), "p99": float(p99), "max": float(most)}

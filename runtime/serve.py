@@ -18,7 +18,7 @@ from gensoup.runtime.events import Event
 from gensoup.runtime.preprocess import Preprocess
 from gensoup.runtime.recording import Recording, RecordingOptions, RecordingSummary
 from gensoup.runtime.replay_smoother import ReplaySmoother
-from gensoup.runtime.run_record import RunRecord, Takers, percentiles
+from gensoup.runtime.run_record import RunRecord, Takers
 from gensoup.runtime.smoothing import Labelling, Smoother, Smoothing
 from gensoup.runtime.smoothing_lag import LagMeter, SmoothingSummary
 from gensoup.runtime.sources import Source
@@ -169,8 +169,8 @@ def serve(
         drops=stream.drops if stream is not None else 0,
         undelivered=stream.undelivered if stream is not None else 0,
         states=dict(record.states),
-        latency_ms=percentiles(record.latencies),
-        age_ms=percentiles(record.ages),
+        latency_ms=record.latencies.summary(),
+        age_ms=record.ages.summary(),
         fps=record.fps(),
         rate_hz=None if every else source.rate_hz if live is not None else rate_hz,
         skipped=tuple(source.skipped),

@@ -11,6 +11,7 @@ import numpy as np
 
 from gensoup.runtime.result import Result
 from gensoup.runtime.smoothing import Smoothed, Smoothing
+from gensoup.runtime.tally import Tally
 
 _ROUNDING = 1e-9
 
@@ -86,7 +87,7 @@ class LagMeter:
         self._rate_hz = rate_hz
         self._timed_by_frames = timed_by_frames
         self._changes = array("d")
-        self._ages = array("d")
+        self._ages = Tally()
         self._resets: Counter[str] = Counter()
         self._raw_changes = 0
         self._uncertain = 0
@@ -102,7 +103,7 @@ class LagMeter:
         at = result.captured_at
         if self._timed_by_frames and self._rate_hz:
             at = result.frame_id / self._rate_hz
-        self._ages.append(smoothed.lag_ms)
+        self._ages.add(smoothed.lag_ms)
         self._uncertain += not smoothed.certain
         self._raw_changes += self._raw is not None and prediction.index != self._raw
         if smoothed.reset:
@@ -123,7 +124,7 @@ class LagMeter:
             smoothing=self._smoothing,
             step_lag_ms=step_lag_ms(self._smoothing, self._rate_hz) if self._rate_hz else None,
             changes_ms=tuple(self._changes),
-            evidence_age_ms=float(np.median(self._ages)) if self._ages else 0.0,
+            evidence_age_ms=self._ages.percentile(50) if len(self._ages) else 0.0,
             raw_changes=self._raw_changes,
             resets={reason: count for reason, count in self._resets.items() if reason != "start"},
             uncertain=self._uncertain,
