@@ -60,7 +60,8 @@ class Access:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._known(host):
-            return PlainTextResponse("this host name is not one of the live view's\n", 403)
+            told = "this host name is not one of the live view's: open it by IP address, or by the name given to --view"
+            return PlainTextResponse(f"{told}\n", 403)
         if scope["type"] == "websocket" and not _same_origin(headers.get("origin"), host):
             return PlainTextResponse("another origin\n", 403)
         if self._token is None:
