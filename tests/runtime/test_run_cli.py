@@ -217,3 +217,20 @@ def test_view_mistakes_are_one_line(
         code, _, err = gensoup("run", tiny_bundle, "--source", video_file, "--view", str(port))
     assert code == 70
     assert err.splitlines()[-1].startswith(f"error: --view 127.0.0.1:{port}: cannot be listened on")
+
+
+def test_the_view_lists_what_the_terminal_tells(
+    tiny_bundle: Path, video_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise WriteError("the disk went away")
+
+    noted: list[str] = []
+    monkeypatch.setattr("gensoup.runtime.recording.VideoFile.write", fail)
+    monkeypatch.setattr("gensoup.runtime.view.board.Board.note", lambda board, text: noted.append(text))
+    arguments = ["--source", str(video_file), "--engine", "onnxruntime-cpu", "--threads", "1", "--view", "0"]
+    arguments += ["--record", str(tmp_path / "kept"), "--keep-free-mb", "0"]
+    done = CliRunner().invoke(app, [str(tiny_bundle), *arguments], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert noted == ["recording stopped, the stream goes on: the disk went away"]
+    assert noted[0] in done.output
