@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gensoup.runtime.classifier import FrameClassifier
 from gensoup.runtime.device import cpu_times, last_level_cache_bytes, usable_cores
 from gensoup.runtime.errors import DataError
 from gensoup.runtime.files import write_atomic
-from gensoup.runtime.stream import FrameClassifier, Result, State, Stream
+from gensoup.runtime.result import Result, State
+from gensoup.runtime.stream import Stream
 
 MAX_RING_BYTES = 1 << 30
 _FEWEST_RING_FRAMES = 4

@@ -96,7 +96,7 @@ class Classifier:
         self.precision = "fp32"
         self.options = LoadOptions()
         # The graph with saliency is another program than the one proven on opening: it proves itself when first run.
-        self._prove_explaining: Callable[[], None] | None = None
+        self._prove_explaining: Callable[[], object] | None = None
 
     @classmethod
     def load(
@@ -250,9 +250,9 @@ def check_engine(bundle: Bundle, engine: Engine, precision: str = "fp32") -> lis
     return _check(bundle, engine.infer, engine.name, precision)
 
 
-def check_explaining(bundle: Bundle, engine: Engine, precision: str = "fp32") -> None:
+def check_explaining(bundle: Bundle, engine: Engine, precision: str = "fp32") -> list[float]:
     """As :func:`check_engine`, of the engine's graph with saliency."""
-    _check(bundle, lambda frame: engine.explain(frame)[0], f"{engine.name} with saliency", precision)
+    return _check(bundle, lambda frame: engine.explain(frame)[0], f"{engine.name} with saliency", precision)
 
 
 def _check(bundle: Bundle, infer: Callable[[Frame], NDArray[np.float32]], name: str, precision: str) -> list[float]:

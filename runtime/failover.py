@@ -8,7 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from gensoup.runtime.bundle import Bundle
-from gensoup.runtime.classifier import Classifier, Explaining, FrameClassifier, LoadOptions, check_engine
+from gensoup.runtime.classifier import (
+    Classifier,
+    Explaining,
+    FrameClassifier,
+    LoadOptions,
+    check_engine,
+    check_explaining,
+)
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.engines.catalogue import AUTO, REFERENCE, obstacle, open_engine
 from gensoup.runtime.errors import BundleError
@@ -102,12 +109,15 @@ def load_live(
 
 
 def golden_proof(bundle: Bundle) -> Proof:
-    """Proof by the bundle's golden frames, at the tolerance of the classifier's precision; its answer is the median
-    milliseconds of a frame."""
+    """Proof by the bundle's golden frames, at the tolerance of the classifier's precision, of the graph that it runs.
+
+    Its answer is the median milliseconds of a frame.
+    """
 
     def prove(classifier: FrameClassifier) -> float:
         precision = getattr(classifier, "precision", "fp32")
-        return statistics.median(check_engine(bundle, classifier.engine, precision))
+        check = check_explaining if isinstance(classifier, Explaining) else check_engine
+        return statistics.median(check(bundle, classifier.engine, precision))
 
     return prove
 

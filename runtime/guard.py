@@ -2,64 +2,37 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gensoup.runtime.attempt import NOT_FINITE, GaveUp
 from gensoup.runtime.classifier import FrameClassifier, Prediction
 from gensoup.runtime.engines import Engine
 from gensoup.runtime.errors import DataError, EngineError, UsageError
 from gensoup.runtime.events import Event, EventKind
+from gensoup.runtime.home_process import HomeProcess
 from gensoup.runtime.preprocess import Preprocess
+from gensoup.runtime.revival import Call, Proof, Revival, Unit
 from gensoup.runtime.slowness import Slowness
 
 SLOW_MS = 15.625  # a frame's time at 64 Hz
 _PATIENT_FACTOR = 4.0  # a call that takes so many times its usual time hangs, where that is more than patience_s
 _RELAPSE_S = 60.0
-_TRIAL_S = 10.0  # loading an engine anew takes seconds
-MAX_ABANDONED = 3  # threads that hang in engines; no further engine is loaded beside them
-
-Proof = Callable[[FrameClassifier], float]
-
-
-class GaveUp(Exception):
-    """The call took so long that it was given up: what it gives now is nobody's. Ends the thread that made it."""
-
-
-@dataclass(eq=False)
-class _Unit:
-    """One of the two classifiers. stuck: its call that was given up has not returned. mine: loaded by the guard."""
-
-    classifier: FrameClassifier
-    reload: Callable[[], FrameClassifier] | None
-    usable: bool = True
-    stuck: bool = False
-    mine: bool = False
-    slow: bool = False
-
-
-@dataclass(eq=False)
-class _Call:
-    unit: _Unit
-    classifier: FrameClassifier
-    started: float
-    given_up: bool = False
 
 
 class Guarded:
     """Two classifiers as one: the first answers until its engine raises, hangs or is slow, then the other stands in.
 
     An engine that raises once is out: the frame is answered by the other, none is lost. It is slow when over half a
-    second more than half of its calls take longer than ``slow_ms``, and out only if the other is faster. It hangs when
-    a call takes longer than ``patience_s``, or four times what the other one takes if that is more; a
-    :class:`gensoup.runtime.stream.Stream` then gives the call up and goes on in another thread. A plain caller waits.
+    second more than half of its calls take longer than ``slow_ms``, and out only if the other would not, or is twice as
+    fast. It hangs when a call takes longer than ``patience_s``, or four times what the other one takes if that is more;
+    a :class:`gensoup.runtime.stream.Stream` then gives the call up and goes on in another thread. A plain caller waits.
     A frame that is none (DataError) is nobody's failure.
 
     What is out is tried again after ``retry_s`` seconds, then after twice as many and so on up to ``longest_retry_s``,
@@ -90,24 +63,20 @@ class Guarded:
         if not (patience_s > 0 and longest_retry_s >= retry_s > 0 and (slow_ms is None or slow_ms > 0)):
             raise UsageError("slow_ms, patience_s and retry_s must be positive, longest_retry_s no shorter")
         self.another: Callable[[Path], Guarded] | None = None
-        self._prove = prove
-        self._first = _Unit(first, reload_first)
-        self._second = _Unit(second, reload_second)
+        self._first = Unit(first, reload_first)
+        self._second = Unit(second, reload_second)
         self._second_ms = prove(second)
-        self._slow_ms = slow_ms
         self._slowness = None if slow_ms is None else Slowness(slow_ms, self._second_ms)
         self.patience_s = max(patience_s, _PATIENT_FACTOR * self._second_ms / 1e3)
-        self._retry_s = self._wait_s = retry_s
-        self._longest_retry_s = longest_retry_s
         self._changed = threading.Condition()  # guards all below
         self._current = self._first
-        self._call: _Call | None = None
+        self._call: Call | None = None
+        self._too_slow: str | None = None
         self._events: deque[Event] = deque(maxlen=256)
         self._recovered_at = -float("inf")
-        self._reviver: threading.Thread | None = None
-        self._hanging = 0
-        self._closed = False
-        self._process = os.getpid()
+        self._home = HomeProcess("a guarded classifier", "load it in the child")
+        units = (self._second, self._first)
+        self._revival = Revival(self._changed, units, prove, slow_ms, retry_s, longest_retry_s, self._home)
 
     @property
     def current(self) -> FrameClassifier:
@@ -147,8 +116,8 @@ class Guarded:
 
     @property
     def hanging(self) -> int:
-        """Threads that hang in an engine's call which was given up, at most :data:`MAX_ABANDONED` and one."""
-        return self._hanging
+        """Threads that hang in an engine's call which was given up, four at most."""
+        return self._revival.hanging
 
     def __call__(self, frame: NDArray[np.uint8]) -> Prediction:
         """Classify a BGR uint8 frame [height, width, 3].
@@ -184,14 +153,14 @@ class Guarded:
                 return None
             call.given_up = call.unit.stuck = True
             self._call = None
-            self._hanging += 1
+            self._revival.hanging += 1
             reason = f"{call.classifier.engine.name} gave no answer in {now - call.started:.2f} s"
             if call.unit is self._first:
                 self._out(reason)
             else:
                 self._second.usable = False
                 self._tell("no engine", call.classifier, reason)
-                self._start_reviving()
+                self._revival.start()
             return reason
 
     def take_events(self) -> list[Event]:
@@ -206,50 +175,45 @@ class Guarded:
     def close(self, engines: bool = False) -> None:
         """End the trying; an attempt under way is waited for. The engines that the guard loaded itself are closed, with
         ``engines`` those it was given too; what hangs is left alone."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-            reviver = self._reviver
-        if reviver is not None and reviver is not threading.current_thread():
-            reviver.join()
+        self._revival.close()
         for unit in (self._first, self._second):
             if (unit.mine or engines) and not unit.stuck:
                 unit.classifier.engine.close()
 
-    def _begin(self) -> _Call:
+    def _begin(self) -> Call:
         """Note the beginning of a call, on whichever classifier is to answer from now on."""
-        if os.getpid() != self._process:
-            raise UsageError("a guarded classifier does not survive a fork: load it in the child")
+        self._home.check()
         with self._changed:
+            if self._too_slow is not None:  # only now: the frame on which that was found out is the slow one's answer
+                reason, self._too_slow = self._too_slow, None
+                self._fail_over(reason, slow=True)
             if self._first.usable and self._current is not self._first:
                 self._current = self._first
                 self._recovered_at = time.monotonic()
                 self._tell("recovered", self._first.classifier, "gives the golden outputs again")
             if not self._current.usable:
                 raise EngineError(f"no engine: {self.engine.name} hangs too")
-            call = _Call(self._current, self._current.classifier, time.monotonic())
+            call = Call(self._current, self._current.classifier, time.monotonic())
             self._call = call
             return call
 
-    def _answer(self, call: _Call, frame: NDArray[np.uint8]) -> Prediction:
+    def _answer(self, call: Call, frame: NDArray[np.uint8]) -> Prediction:
         try:
             prediction = call.classifier(frame)
             if not np.isfinite(prediction.probability):
-                raise EngineError("the engine gave a probability that is not finite")
+                raise EngineError(NOT_FINITE)
         finally:
             self._end(call)
         if call.unit is self._first and self._slowness is not None:
-            reason = self._slowness.add(call.started, time.monotonic())
-            if reason is not None:
-                self._fail_over(reason, slow=True)
+            self._too_slow = self._slowness.add(call.started, time.monotonic(), prediction.preprocess_ms)
         return prediction
 
-    def _end(self, call: _Call) -> None:
+    def _end(self, call: Call) -> None:
         with self._changed:
             if not call.given_up:
                 self._call = None
                 return
-            self._hanging -= 1
+            self._revival.hanging -= 1
             if call.unit.classifier is call.classifier:
                 call.unit.stuck = False
             else:  # replaced while it hung
@@ -268,67 +232,9 @@ class Guarded:
         if self._slowness is not None:
             self._slowness.forget()
         if time.monotonic() - self._recovered_at > _RELAPSE_S:
-            self._wait_s = self._retry_s
+            self._revival.be_quick()
         self._tell("failed over" if self._second.usable else "no engine", self._second.classifier, reason)
-        self._start_reviving()
+        self._revival.start()
 
     def _tell(self, kind: EventKind, classifier: FrameClassifier, reason: str) -> None:
         self._events.append(Event(kind, time.monotonic(), classifier.engine.name, reason))
-
-    def _start_reviving(self) -> None:
-        if self._reviver is None and not self._closed:
-            self._reviver = threading.Thread(target=self._revive, name="gensoup-reviver", daemon=True)
-            self._reviver.start()
-
-    def _revive(self) -> None:
-        """The reviver's thread: lives as long as one of the two is out."""
-        while True:
-            with self._changed:
-                if self._changed.wait_for(lambda: self._closed, self._wait_s):
-                    self._reviver = None
-                    return
-                out = [unit for unit in (self._second, self._first) if not unit.usable]
-                self._wait_s = min(2 * self._wait_s, self._longest_retry_s)
-            for unit in out:
-                self._attempt(unit)
-            with self._changed:
-                if self._first.usable and self._second.usable:
-                    self._reviver = None
-                    return
-
-    def _attempt(self, unit: _Unit) -> None:
-        """Try one that is out, in a thread that is left alone if it hangs as well."""
-        with self._changed:
-            if unit.stuck and (unit.reload is None or self._hanging >= MAX_ABANDONED):
-                return
-        trial, done = _Call(unit, unit.classifier, time.monotonic()), threading.Event()
-        threading.Thread(target=self._try, args=(trial, done), name="gensoup-trial", daemon=True).start()
-        if done.wait(_TRIAL_S):
-            return
-        with self._changed:
-            if not done.is_set():
-                trial.given_up = unit.stuck = True
-                self._hanging += 1
-
-    def _try(self, trial: _Call, done: threading.Event) -> None:
-        """The trial's thread: prove the classifier, or a new one where it hangs still, and let it answer again."""
-        unit, fresh = trial.unit, None
-        try:
-            if unit.stuck and unit.reload is not None:
-                fresh = unit.reload()
-            usual_ms = self._prove(fresh or trial.classifier)
-            passed = not unit.slow or self._slow_ms is None or usual_ms <= self._slow_ms
-        except Exception:  # whatever it is: the engine is not fit to answer
-            passed = False
-        with self._changed:
-            if trial.given_up:
-                self._hanging -= 1
-                unit.stuck = unit.stuck and fresh is not None
-            elif passed:
-                if fresh is not None:
-                    unit.classifier, unit.mine, unit.stuck = fresh, True, False
-                    fresh = None
-                unit.usable = True
-            done.set()
-        if fresh is not None:
-            fresh.engine.close()

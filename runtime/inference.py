@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import math
+import atexit
 import threading
 import time
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gensoup.runtime.attempt import GaveUp, attempt
 from gensoup.runtime.classifier import FrameClassifier, Prediction
 from gensoup.runtime.errors import EngineError, UsageError
 from gensoup.runtime.events import Event
-from gensoup.runtime.guard import GaveUp, Guarded
+from gensoup.runtime.guard import Guarded
+from gensoup.runtime.home_process import HomeProcess
 from gensoup.runtime.mailbox import Mailbox, MailboxClosed
 
 Job = TypeVar("Job")
 Taken = TypeVar("Taken", contravariant=True)
 
-
 _SWITCH_S = 10.0
+_EXIT_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Answer:
 
 
 class Handler(Protocol[Taken]):
-    """Who owns the jobs. All methods are called by one thread at a time, in the order of the jobs."""
+    """Who owns the jobs. Called by one thread at a time, in the order of the jobs, but for ``hurry``, ``delivered``."""
 
     def picture(self, job: Taken) -> NDArray[np.uint8]:
         """The job's frame, BGR uint8 [height, width, 3]."""
@@ -58,11 +61,19 @@ class Handler(Protocol[Taken]):
         ...
 
     def switched(self, before: FrameClassifier, now: FrameClassifier) -> None:
-        """Between two jobs the classifier became another."""
+        """Between two jobs the classifier became another; with a lock held, in whichever thread asked for it."""
+        ...
+
+    def hurry(self) -> None:
+        """The end was asked for: let nothing that was answered wait for anybody."""
         ...
 
     def ended(self) -> None:
         """There will be no more jobs."""
+        ...
+
+    def delivered(self, timeout_s: float | None) -> bool:
+        """Wait, after the end, until all answers are delivered; False after ``timeout_s`` seconds. In any thread."""
         ...
 
 
@@ -74,8 +85,13 @@ class Inference(Generic[Job]):
     second where there are none, so that a frame costs no change of threads.
     """
 
-    def __init__(self, classifier: FrameClassifier, mailbox: Mailbox[Job], handler: Handler[Job]) -> None:
+    def __init__(
+        self, classifier: FrameClassifier, mailbox: Mailbox[Job], handler: Handler[Job], home: HomeProcess
+    ) -> None:
+        """failure: what broke the thread off, None unless something here or in ``handler`` is broken."""
         self.classifier = classifier
+        self.failure: BaseException | None = None
+        self._home = home
         self._mailbox = mailbox
         self._handler = handler
         self._next: FrameClassifier | None = None
@@ -84,8 +100,15 @@ class Inference(Generic[Job]):
         self._changed = threading.Condition()  # guards all above, and the threads
         self._ended = threading.Event()
         self._watchdog: threading.Thread | None = None
+        _RUNNING.add(self)
         self._go_on()
         self._watch_if_guarded()
+
+    def stop(self) -> None:
+        """Take no more jobs; what is in the mailbox is answered still. Does nothing in a forked child."""
+        if self._home.is_here():
+            self._mailbox.close()
+            self._handler.hurry()
 
     def switch(self, classifier: FrameClassifier) -> FrameClassifier:
         """Let another classifier answer from the next frame on, and give back the one before.
@@ -107,13 +130,17 @@ class Inference(Generic[Job]):
         return before
 
     def join(self, timeout_s: float | None) -> bool:
-        """Wait until the mailbox is closed and empty and the threads are gone; False after ``timeout_s`` seconds."""
-        if not self._ended.wait(timeout_s):
+        """Wait until the mailbox is closed and empty, all is delivered and the threads are gone.
+
+        False after ``timeout_s`` seconds, or at once in a forked child.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        if not self._home.is_here() or not self._ended.wait(timeout_s):
             return False
         for thread in (self._thread, self._watchdog):
             if thread is not None:
                 thread.join()
-        return True
+        return self._handler.delivered(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
     def is_mine(self, thread: threading.Thread) -> bool:
         """Whether ``thread`` classifies or watches."""
@@ -125,47 +152,33 @@ class Inference(Generic[Job]):
         self._thread.start()
 
     def _run(self) -> None:
-        while True:
-            try:
-                job = self._mailbox.get()
-            except MailboxClosed:
-                self._handler.ended()
+        try:
+            while (job := self._mailbox.get()) is not None:
                 with self._changed:
-                    self._ended.set()
-                    self._changed.notify_all()
-                return
-            if job is None:
-                continue
-            with self._changed:
-                self._job, self._started_at = job, time.monotonic()
-                classifier = self.classifier
-            try:
-                answer = self._answer(job, classifier)
-            except GaveUp:
-                return  # another thread is in this one's place
-            self._finish(job, answer, classifier)
+                    self._job, self._started_at = job, time.monotonic()
+                    classifier = self.classifier
+                self._finish(job, self._answer(job, classifier), classifier)
+        except MailboxClosed:
+            pass
+        except GaveUp:
+            return  # another thread is in this one's place
+        except BaseException as error:  # whoever pushes, drains or closes must not wait for a thread that is gone
+            self.failure = error
+            self._mailbox.close()
+        self._handler.ended()
+        with self._changed:
+            self._ended.set()
+            self._changed.notify_all()
 
     def _answer(self, job: Job, classifier: FrameClassifier) -> Answer:
-        prediction: Prediction | None = None
-        error, frame = "", None
-        try:
-            frame = self._handler.picture(job)
-            prediction = classifier(frame)
-            if not math.isfinite(prediction.probability):
-                prediction, error = None, "the engine gave a probability that is not finite"
-        except GaveUp:
-            raise
-        except Exception as caught:
-            error = str(caught) or type(caught).__name__
-        return self._told(classifier, prediction, error, frame)
+        frame: NDArray[np.uint8] | None = None
 
-    def _told(
-        self,
-        classifier: FrameClassifier,
-        prediction: Prediction | None,
-        error: str,
-        frame: NDArray[np.uint8] | None,
-    ) -> Answer:
+        def classify() -> Prediction:
+            nonlocal frame
+            frame = self._handler.picture(job)
+            return classifier(frame)
+
+        prediction, error = attempt(classify)
         degraded = isinstance(classifier, Guarded) and classifier.degraded
         bundle = str(getattr(classifier, "sha256", ""))
         return Answer(prediction, error, self._started_at, frame, classifier.engine.name, bundle, degraded)
@@ -210,3 +223,20 @@ class Inference(Generic[Job]):
         answer = Answer(None, reason, self._started_at, None, engine, classifier.sha256, degraded)
         self._finish(job, answer, classifier)
         self._go_on()
+
+
+_RUNNING: WeakSet[Inference[Any]] = WeakSet()
+
+
+@atexit.register
+def _await_engines() -> None:
+    """End what was not closed, and wait for the frames in work, three seconds at most.
+
+    Python before 3.14 ends a daemon thread that comes back from native code while the interpreter is shut down, and
+    C++ answers that with ``terminate``: the process would be aborted instead of ending with its exit code.
+    """
+    deadline = time.monotonic() + _EXIT_S
+    for inference in list(_RUNNING):
+        inference.stop()
+    for inference in list(_RUNNING):
+        inference.join(max(0.0, deadline - time.monotonic()))

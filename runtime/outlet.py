@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from gensoup.runtime.events import Event
+from gensoup.runtime.home_process import HomeProcess
 from gensoup.runtime.result import Result
 
 
@@ -17,7 +18,7 @@ class Outlet:
     the one who puts it waits for room instead, until ``hurry`` or ``leave``.
     """
 
-    def __init__(self, size: int, waits: bool, discarded: Callable[[], None]) -> None:
+    def __init__(self, size: int, waits: bool, discarded: Callable[[Result], None]) -> None:
         self._size = size
         self._waits = waits
         self._discarded = discarded
@@ -28,21 +29,21 @@ class Outlet:
 
     def put(self, result: Result) -> None:
         """Add a result. After ``leave`` it is discarded, untold."""
-        discarded = False
+        discarded: Result | None = None
         with self._changed:
             while self._waits and self._results >= self._size and not self._left:
                 self._changed.wait()
             if self._left:
                 return
             if not self._waits and self._results >= self._size and not self._ended:
-                del self._items[next(at for at, item in enumerate(self._items) if isinstance(item, Result))]
+                at, discarded = next((at, item) for at, item in enumerate(self._items) if isinstance(item, Result))
+                del self._items[at]
                 self._results -= 1
-                discarded = True
             self._items.append(result)
             self._results += 1
             self._changed.notify_all()
-        if discarded:
-            self._discarded()
+        if discarded is not None:
+            self._discarded(discarded)
 
     def tell(self, event: Event) -> None:
         """Add an event."""
@@ -88,11 +89,14 @@ class Outlet:
 class ResultIterator(Iterator[Result]):
     """What ``for result in stream`` runs over. Its outlet is left when the loop is."""
 
-    def __init__(self, outlet: Outlet, aged: Callable[[Result], Result]) -> None:
+    def __init__(self, outlet: Outlet, aged: Callable[[Result], Result], home: HomeProcess) -> None:
         self._outlet = outlet
         self._aged = aged
+        self._home = home
 
     def __next__(self) -> Result:
+        """Raises UsageError in a forked child."""
+        self._home.check()
         while (item := self._outlet.get()) is not None:
             if isinstance(item, Result):
                 return self._aged(item)
@@ -100,7 +104,8 @@ class ResultIterator(Iterator[Result]):
 
     def close(self) -> None:
         """Take no more results."""
-        self._outlet.leave()
+        if self._home.is_here():
+            self._outlet.leave()
 
     def __del__(self) -> None:
-        self._outlet.leave()
+        self.close()

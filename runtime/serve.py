@@ -13,18 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gensoup.runtime.annotated_video import AnnotatedVideo
+from gensoup.runtime.classifier import FrameClassifier
 from gensoup.runtime.errors import DataError, UsageError
 from gensoup.runtime.events import Event
 from gensoup.runtime.preprocess import Preprocess
 from gensoup.runtime.recording import Recording, RecordingOptions, RecordingSummary
 from gensoup.runtime.replay_smoother import ReplaySmoother
+from gensoup.runtime.result import Result
 from gensoup.runtime.run_record import RunRecord, Takers
 from gensoup.runtime.smoothing import Labelling, Smoother, Smoothing
 from gensoup.runtime.smoothing_lag import LagMeter, SmoothingSummary
 from gensoup.runtime.sources import Source
 from gensoup.runtime.sources.arrivals import DEFAULT_RATE_HZ, arrivals
 from gensoup.runtime.sources.live import LiveSource
-from gensoup.runtime.stream import FrameClassifier, Mode, Result, Stream
+from gensoup.runtime.stream import Mode, Stream
 from gensoup.runtime.throughput import classify_all
 
 if TYPE_CHECKING:

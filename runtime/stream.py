@@ -6,58 +6,34 @@ All times are seconds of ``time.monotonic()`` (CLOCK_MONOTONIC on Linux), and no
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gensoup.runtime.classifier import FrameClassifier, Prediction
+from gensoup.runtime.classifier import FrameClassifier
 from gensoup.runtime.delivery import Deadlines, Delivery
 from gensoup.runtime.errors import DataError, UsageError
 from gensoup.runtime.events import Event
 from gensoup.runtime.frame_pool import FramePool
-from gensoup.runtime.inference import Answer, Inference
+from gensoup.runtime.home_process import HomeProcess
+from gensoup.runtime.inference import Inference
 from gensoup.runtime.mailbox import Mailbox, MailboxClosed
 from gensoup.runtime.outlet import ResultIterator
-from gensoup.runtime.pixels import PixelFormat, check_frame, to_bgr
-from gensoup.runtime.result import Result, State
-from gensoup.runtime.swap import load_like, release, same_labels
+from gensoup.runtime.pixels import PixelFormat, check_frame
+from gensoup.runtime.result import Result
+from gensoup.runtime.stream_work import FrameSmoother, Job, StreamWork
+from gensoup.runtime.swap import load_like, release
 
 Mode = Literal["realtime", "throughput"]
 LIMIT_MS, STALE_AFTER_MS = 15.625, 250.0  # one frame at 64 Hz; a quarter of a second
 Frame = NDArray[np.uint8]
-
-
-class FrameSmoother(Protocol):
-    """What a stream needs of a smoother over time; both methods are called in the inference thread alone."""
-
-    def update(self, prediction: Prediction, captured_at: float, frame: Frame) -> object:
-        """Take the next prediction; what is returned becomes ``Result.smoothed``.
-
-        captured_at: ``time.monotonic()`` seconds, never later than now; it may run backwards, as a camera's clock may.
-        frame: what was classified, BGR uint8 [height, width, 3] of the camera's size; valid during this call only.
-        """
-        ...
-
-    def reset(self) -> None:
-        """Forget everything: the next prediction has other labels."""
-        ...
-
-
-@dataclass(frozen=True)
-class _Job:
-    frame_id: int
-    frame: Frame
-    format: PixelFormat
-    captured_at: float
-    pushed_at: float
 
 
 class Stream:
@@ -70,7 +46,9 @@ class Stream:
     What a consumer leaves in its queue of ``sink_size`` results is dropped, oldest first, and counted in
     ``undelivered``; the state is judged anew on delivery, so that what waited there too long comes as STALE.
     If a callback raises, the stream goes on; the first exception stays in ``callback_error`` and :meth:`close`
-    raises it, unless the ``with`` block ends in an exception of its own.
+    raises it, unless the ``with`` block ends in an exception of its own. Callbacks must not wait for their own stream:
+    in them, and in the smoother, ``drain`` and ``swap`` raise UsageError, and so does ``push`` where it would wait.
+    A stream that is not closed ends with the program, or when nothing refers to it any more.
 
     realtime: ``push`` never waits; a frame that still waits when a newer one comes is dropped, counted in ``drops`` and
         told to ``on_drop(frame_id)``, called in the pushing thread. A result older than ``limit_ms`` is LATE, one older
@@ -96,22 +74,24 @@ class Stream:
     ) -> None:
         """The threads start at once. smoother: sees every prediction, within the time that counts.
 
-        Raises UsageError for an unknown mode or limits that are not positive.
+        Raises UsageError for an unknown mode, limits that are not positive, or what is no classifier.
         """
+        _check_classifier(classifier)
         if mode not in get_args(Mode):
             raise UsageError(f"mode '{mode}': must be one of {', '.join(get_args(Mode))}")
         deadlines = Deadlines(limit_ms, stale_after_ms, judged=mode == "realtime")
         self.clock_faults = 0
-        self._delivery = Delivery(deadlines, sink_size, on_result, on_event)
+        self._home = HomeProcess("a stream", "open one in this process")
+        self._delivery = Delivery(deadlines, sink_size, on_result, on_event, self._home)
         self._on_drop = on_drop
-        self._mailbox: Mailbox[_Job] = Mailbox(blocking=mode == "throughput")
+        self._mailbox: Mailbox[Job] = Mailbox(blocking=mode == "throughput")
         self._pool = FramePool()
         self._next_id = 0
         self._pushing, self._swapping = threading.Lock(), threading.Lock()
         self._loaded: FrameClassifier | None = None  # by a swap: ours to close
-        self._process = os.getpid()
-        work = _Work(self._delivery, self._mailbox, self._pool, smoother, deadlines)
-        self._inference: Inference[_Job] = Inference(classifier, self._mailbox, work)
+        work = StreamWork(self._delivery, self._mailbox, self._pool, smoother, deadlines)
+        self._inference: Inference[Job] = Inference(classifier, self._mailbox, work, self._home)
+        weakref.finalize(self, self._inference.stop).atexit = False  # at the exit the inference sees to it itself
 
     @property
     def drops(self) -> int:
@@ -124,7 +104,7 @@ class Stream:
         return self._delivery.undelivered
 
     @property
-    def callback_error(self) -> Exception | None:
+    def callback_error(self) -> BaseException | None:
         """The first exception of a callback; ``close`` raises it, and it is gone."""
         return self._delivery.callback_error
 
@@ -137,10 +117,12 @@ class Stream:
             now and counted in ``clock_faults``; one before the last frame's is believed: it can only make a result old.
         Raises DataError for anything but a frame or a time, UsageError after ``close`` and in a forked child.
         """
-        self._check_process()
+        self._home.check()
         check_frame(frame, format)
         if captured_at is not None and not _is_time(captured_at):
             raise DataError(f"captured_at must be seconds of time.monotonic(), got {captured_at!r}")
+        if self._mailbox.blocking:
+            self._check_thread("push() in throughput mode")
         with self._pushing:
             try:
                 if self._mailbox.blocking:
@@ -152,26 +134,29 @@ class Stream:
                     self.clock_faults += 1
                 buffer = self._pool.take(frame.shape)
                 np.copyto(buffer, frame)
-                job = _Job(self._next_id, buffer, format, arrived_at, pushed_at)
-                replaced = self._mailbox.put(job)
+                job = Job(self._next_id, buffer, format, arrived_at, pushed_at)
+                replaced = self._put(job)
             except MailboxClosed as error:
                 raise UsageError("the stream is closed: push frames before close()") from error
             self._next_id += 1
-            self._delivery.expect()
             if replaced is not None:
                 self._pool.give_back(replaced.frame)
-                self._delivery.settle()
+                self._delivery.settle(replaced.frame_id)
         if replaced is not None and self._on_drop is not None:  # outside of the lock: it may push
-            self._on_drop(replaced.frame_id)
+            try:
+                self._on_drop(replaced.frame_id)
+            except Exception as error:  # as of the other callbacks: capturing goes on
+                self._delivery.failed(error)
         return job.frame_id
 
     def latest(self) -> Result | None:
-        """The newest result, None before the first. Its state is STALE once it is older than ``stale_after_ms``."""
+        """The newest result, None before the first. In real time it is STALE once older than ``stale_after_ms``."""
+        self._home.check()
         return self._delivery.latest()
 
     def __iter__(self) -> ResultIterator:
         """Results from now on, to the end at :meth:`close`."""
-        self._check_process()
+        self._home.check()
         return self._delivery.iterate()
 
     def swap(self, bundle: str | Path | FrameClassifier) -> None:
@@ -179,13 +164,16 @@ class Stream:
         it, in the calling thread, then switched to between two frames. Labels may change: ``Result.bundle`` tells.
 
         A classifier that is loaded already is taken as it is, and stays the caller's to close. Raises BundleError, and
-        all else that loading may, UsageError after ``close``; the running one then goes on.
+        all else that loading may, UsageError after ``close``, in a callback and for what is no classifier; the running
+        one then goes on.
         """
-        self._check_process()
+        self._home.check()
+        self._check_thread("swap()")
         with self._swapping:
             if isinstance(bundle, (str, Path)):
                 loaded = fresh = load_like(self._inference.classifier, Path(bundle))
             else:
+                _check_classifier(bundle)
                 loaded, fresh = None, bundle
             try:
                 self._inference.switch(fresh)
@@ -200,27 +188,27 @@ class Stream:
     def drain(self, timeout: float | None = None) -> bool:
         """Wait until every frame pushed so far is dropped, or classified and passed to ``on_result``; what waits for a
         ``for`` loop does not count. False if ``timeout`` seconds are too few."""
-        self._check_process()
+        self._home.check()
+        self._check_thread("drain()")
         return self._delivery.drain(timeout)
 
     def close(self, timeout: float | None = None) -> bool:
         """Classify and deliver what was accepted, end all threads, raise the first exception of a callback once.
 
-        Called from a callback or the smoother it only asks for the end: waiting there would be for ever. So is an
-        engine that hangs without a guard: with ``timeout`` seconds, False says that it was not waited for.
+        Called from a callback or the smoother it only asks for the end: waiting there would be for ever. So would
+        waiting for a callback that hangs, or an engine that does without a guard: with ``timeout`` seconds, False says
+        that it was not waited for.
         """
-        self._check_process()
-        self._mailbox.close()
-        self._delivery.hurry()
-        me = threading.current_thread()
-        if self._delivery.is_mine(me) or self._inference.is_mine(me) or not self._inference.join(timeout):
+        self._home.check()
+        self._inference.stop()
+        if self._is_mine() or not self._inference.join(timeout):
             return False
-        self._delivery.join()
         with self._swapping:
             loaded, self._loaded = self._loaded, None
             if loaded is not None:
                 release(loaded)
-        error, self._delivery.callback_error = self._delivery.callback_error, None
+        error, self._delivery.callback_error = self._delivery.callback_error or self._inference.failure, None
+        self._inference.failure = None
         if error is not None:
             raise error
         return True
@@ -235,72 +223,30 @@ class Stream:
             if error is None:
                 raise
 
-    def _check_process(self) -> None:
-        if os.getpid() != self._process:
-            raise UsageError("a stream does not survive a fork: its threads are not here; open one in this process")
+    def _put(self, job: Job) -> Job | None:
+        """Hand a frame over; what it replaced. It is expected first: its result may come before this returns."""
+        self._delivery.expect(job.frame_id)
+        try:
+            return self._mailbox.put(job)
+        except BaseException:
+            self._delivery.settle(job.frame_id)
+            raise
+
+    def _is_mine(self) -> bool:
+        """Whether the caller is a callback or the smoother."""
+        me = threading.current_thread()
+        return self._delivery.is_mine(me) or self._inference.is_mine(me)
+
+    def _check_thread(self, call: str) -> None:
+        if self._is_mine():
+            raise UsageError(f"{call} from a callback or smoother would wait for itself: call it in another thread")
 
 
-class _Work:
-    """What the inference thread does beside classifying; see :class:`gensoup.runtime.inference.Handler`."""
-
-    def __init__(
-        self,
-        delivery: Delivery,
-        mailbox: Mailbox[_Job],
-        pool: FramePool,
-        smoother: FrameSmoother | None,
-        deadlines: Deadlines,
-    ) -> None:
-        self._delivery = delivery
-        self._mailbox = mailbox
-        self._pool = pool
-        self._smoother = smoother
-        self._deadlines = deadlines
-        self._converted: Frame | None = None
-
-    def picture(self, job: _Job) -> Frame:
-        """The frame as BGR, in a buffer that the next one takes over."""
-        if job.format == "bgr":
-            return job.frame
-        self._converted = to_bgr(job.frame, job.format, self._converted)
-        return self._converted
-
-    def answered(self, job: _Job, answer: Answer) -> None:
-        """Smooth, judge, pass on; the buffer is free unless a call that was given up may still read it."""
-        prediction, error = answer.prediction, answer.error
-        smoothed: object = None
-        if prediction is not None and answer.frame is not None and self._smoother is not None:
-            try:
-                smoothed = self._smoother.update(prediction, job.captured_at, answer.frame)
-            except Exception as caught:
-                prediction, error = None, str(caught) or type(caught).__name__
-        done_at = time.monotonic()
-        if answer.frame is None:
-            self._converted = None
-        else:
-            self._pool.give_back(job.frame)
-        state = State.FAILED
-        if prediction is not None:
-            state = self._deadlines.state((done_at - job.captured_at) * 1e3, answer.degraded)
-        times = (job.captured_at, job.pushed_at, answer.started_at, done_at)
-        drops, engine, bundle = self._mailbox.drops, answer.engine, answer.bundle
-        result = Result(job.frame_id, *times, drops, state, prediction, engine, error, smoothed, bundle)
-        self._delivery.publish(result)
-
-    def told(self, event: Event) -> None:
-        """Pass on what happened to the engine."""
-        self._delivery.tell(event)
-
-    def switched(self, before: FrameClassifier, now: FrameClassifier) -> None:
-        """Another bundle answers: what was smoothed holds only for the same labels."""
-        if self._smoother is not None and not same_labels(before, now):
-            self._smoother.reset()
-        bundle = str(getattr(now, "sha256", ""))
-        self._delivery.tell(Event("swapped", time.monotonic(), now.engine.name, f"bundle {bundle[:16]}"))
-
-    def ended(self) -> None:
-        """The last frame is done."""
-        self._delivery.end()
+def _check_classifier(classifier: object) -> None:
+    if not callable(classifier) or getattr(getattr(classifier, "engine", None), "name", None) is None:
+        raise UsageError(
+            f"a {type(classifier).__name__} is no classifier: load one by Classifier.load(path) or load_guarded(path)"
+        )
 
 
 def _is_time(value: object) -> bool:

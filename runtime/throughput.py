@@ -7,7 +7,6 @@ SqueezeNet 1.1 at 224 px, a 1080p frame took no more core time than decode, resi
 
 from __future__ import annotations
 
-import math
 import signal
 import threading
 import time
@@ -17,12 +16,14 @@ from itertools import islice
 from types import FrameType, TracebackType
 from typing import Protocol, runtime_checkable
 
-from gensoup.runtime.classifier import Prediction
+from gensoup.runtime.attempt import attempt
+from gensoup.runtime.classifier import FrameClassifier
 from gensoup.runtime.device import usable_cores
 from gensoup.runtime.errors import UsageError
+from gensoup.runtime.preprocess import Frame
+from gensoup.runtime.result import Result, State
 from gensoup.runtime.sources import Source
 from gensoup.runtime.sources.video import VideoSource
-from gensoup.runtime.stream import Frame, FrameClassifier, Result, State
 
 _AHEAD = 4  # results a worker that may wait for an earlier frame or for the consumer
 _LAST_FRAME_SECONDS = 5.0
@@ -215,14 +216,7 @@ def _interrupt_calls(stop: Callable[[], None]) -> Iterator[None]:
 
 def _classified(classifier: FrameClassifier, frame_id: int, frame: Frame) -> Result:
     decoded_at = time.monotonic()
-    prediction: Prediction | None = None
-    problem = ""
-    try:
-        prediction = classifier(frame)
-        if not math.isfinite(prediction.probability):
-            prediction, problem = None, "the engine gave a probability that is not finite"
-    except Exception as error:
-        problem = str(error) or type(error).__name__
+    prediction, problem = attempt(lambda: classifier(frame))
     state = State.FAILED if prediction is None else State.OK
     times = (decoded_at, decoded_at, decoded_at, time.monotonic())
     return Result(frame_id, *times, 0, state, prediction, classifier.engine.name, problem)

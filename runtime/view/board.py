@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from gensoup.runtime.errors import UsageError
-from gensoup.runtime.stream import LIMIT_MS, STALE_AFTER_MS, Mode, Result, State
+from gensoup.runtime.result import Result, State
+from gensoup.runtime.stream import LIMIT_MS, STALE_AFTER_MS, Mode
 
 BUCKET_S = 0.1  # what the charts resolve; a bucket keeps the worst of what fell into it
 HISTORY_S = 120.0

@@ -17,7 +17,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gensoup import __version__
-from gensoup.runtime.stream import Result
+from gensoup.runtime.result import Result
 from gensoup.runtime.view.board import BUCKET_S, HISTORY_S, Board, Now
 from gensoup.runtime.view.pictures import Picture, Pictures
 

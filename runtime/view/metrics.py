@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from gensoup import __version__
-from gensoup.runtime.stream import Result, State
+from gensoup.runtime.result import Result, State
 from gensoup.runtime.view.board import ENDED, WAITING, Board
 
 # Seconds. 1/64 is the frame rate that the gate asks for, 1/60, 1/50 and so on are cameras'.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gensoup.runtime.overlay import draw_saliency
 from gensoup.runtime.preprocess import Preprocess
-from gensoup.runtime.stream import Result
+from gensoup.runtime.result import Result
 
 Frame = NDArray[np.uint8]
 

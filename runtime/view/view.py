@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gensoup.runtime.errors import GenSoupError, MissingDependencyError
 from gensoup.runtime.preprocess import Preprocess
-from gensoup.runtime.stream import Result
+from gensoup.runtime.result import Result
 from gensoup.runtime.view.address import Address, listen, new_token
 from gensoup.runtime.view.board import About, Board
 from gensoup.runtime.view.pictures import Pictures

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from faulty import FaultyEngine, Rig
 
+from gensoup.runtime.attempt import GaveUp
+from gensoup.runtime.classifier import Classifier
 from gensoup.runtime.errors import DataError, EngineError, UsageError
-from gensoup.runtime.guard import MAX_ABANDONED, GaveUp
+from gensoup.runtime.revival import MAX_ABANDONED
 
 FRAME = np.full((48, 64, 3), 90, np.uint8)
 
@@ -106,7 +108,9 @@ def test_a_slow_engine_is_out_within_a_second_if_the_other_is_faster(make: Calla
     rig.first.fault = "slow"
     started = time.monotonic()
     while not rig.guard.degraded and time.monotonic() - started < 10:
+        before = rig.first.calls
         rig.guard(FRAME)
+        assert (rig.guard.engine is rig.first) == (rig.first.calls > before)  # who is named is who answered
     assert 0.3 < time.monotonic() - started < 1.0
     (event,) = rig.guard.take_events()
     assert event.kind == "failed over" and "first: slow: " in event.reason and "the limit is 20 ms" in event.reason
@@ -115,17 +119,8 @@ def test_a_slow_engine_is_out_within_a_second_if_the_other_is_faster(make: Calla
 def test_a_slow_engine_stays_where_the_other_is_no_faster(make: Callable[..., Rig]) -> None:
     rig = make(slow_ms=0.001)
     started = time.monotonic()
-    while time.monotonic() - started < 0.8:
+    while time.monotonic() - started < 0.6:
         rig.guard(FRAME)
-    assert not rig.guard.degraded
-
-
-def test_a_few_late_frames_are_no_reason(make: Callable[..., Rig]) -> None:
-    rig = make(slow_ms=20.0)
-    for number in range(60):
-        rig.first.fault = "slow" if number % 3 == 0 else ""
-        rig.guard(FRAME)
-        time.sleep(0.01)
     assert not rig.guard.degraded
 
 
@@ -230,7 +225,7 @@ def test_both_hanging_is_an_error_at_once_until_one_is_back(make: Callable[..., 
 
 
 def test_an_attempt_that_hangs_is_left_alone(make: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gensoup.runtime.guard._TRIAL_S", 0.1)
+    monkeypatch.setattr("gensoup.runtime.revival._TRIAL_S", 0.1)
     rig = make(retry_s=0.02)
     rig.first.fault = "raise"
     rig.guard(FRAME)
@@ -240,6 +235,29 @@ def test_an_attempt_that_hangs_is_left_alone(make: Callable[..., Rig], monkeypat
     assert rig.guard.engine is rig.loaded[0]
     rig.first.release.set()
     until(lambda: rig.guard.hanging == 0)
+
+
+def test_an_engine_that_cannot_be_loaded_anew_in_time_leaves_the_old_one_stuck(
+    make: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gensoup.runtime.revival._TRIAL_S", 0.1)
+    rig = make(retry_s=0.02)
+    free, failed = threading.Event(), threading.Event()
+
+    def fail_late() -> Classifier:
+        assert free.wait(30)
+        failed.set()
+        raise EngineError("no memory")
+
+    rig.guard._first.reload = fail_late
+    hang(rig, rig.first)
+    until(lambda: rig.guard.hanging == 2)
+    calls = rig.first.calls
+    free.set()
+    until(failed.is_set)
+    until(lambda: rig.guard.hanging == 1)
+    time.sleep(0.2)
+    assert rig.first.calls == calls  # its first call hangs still: nobody may call it beside that
 
 
 def test_a_forked_child_is_told(make: Callable[..., Rig]) -> None:

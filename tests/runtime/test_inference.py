@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from faulty import Rig
 
-from gensoup.runtime import Event, Result, State, Stream
+from gensoup.runtime import Classifier, Event, Result, State, Stream
+from gensoup.runtime.stream_work import StreamWork
 
 FRAME = np.full((48, 64, 3), 90, np.uint8)
 
@@ -102,6 +103,8 @@ def test_a_slow_engine_is_replaced_within_a_second(watch: Callable[..., Watched]
     started = time.monotonic()
     watched.push_until(lambda: watched.last(State.DEGRADED))
     assert time.monotonic() - started < 1.0
+    assert watched.rig.second.calls > 0
+    assert all((result.state is State.OK) == (result.engine == "first") for result in watched.results)
 
 
 def test_a_degraded_result_that_is_too_old_is_stale(watch: Callable[..., Watched]) -> None:
@@ -124,11 +127,20 @@ def test_both_engines_hanging_gives_failed_results_and_then_goes_on(watch: Calla
     watched.push_until(lambda: watched.last(State.OK))
 
 
-def test_a_stream_may_be_closed_while_its_engine_hangs(watch: Callable[..., Watched]) -> None:
+def test_a_stream_may_be_closed_while_its_engine_hangs(
+    watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def start_and_wait(thread: threading.Thread) -> None:
+        start(thread)
+        time.sleep(0.1)  # the thread is at its end before the one that started it goes on
+
     watched = watch(patience_s=0.3, retry_s=60)
     watched.rig.first.fault = "hang"
     watched.stream.push(FRAME)
     started = time.monotonic()
+    monkeypatch.setattr(threading.Thread, "start", start_and_wait)
     watched.stream.close()
     assert time.monotonic() - started < 5
     assert watched.last(State.FAILED)
@@ -141,3 +153,18 @@ def test_an_idle_guard_is_no_hanging_one(watch: Callable[..., Watched]) -> None:
     time.sleep(0.5)
     watched.push_until(lambda: len(watched.results) > 3)
     assert watched.events == [] and watched.last(State.OK)
+
+
+def test_what_breaks_the_thread_off_ends_the_stream_and_is_raised_on_closing(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: StreamWork, job: object, answer: object) -> None:
+        raise MemoryError("no room for a result")
+
+    monkeypatch.setattr(StreamWork, "answered", fail)
+    stream = Stream(Classifier.load(tiny_bundle, threads=1), lambda result: None)
+    stream.push(FRAME)
+    assert stream.drain(30)
+    with pytest.raises(MemoryError, match="no room"):
+        stream.close()
+    assert stream.close() is True

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 
 from gensoup.runtime.events import Event
+from gensoup.runtime.home_process import HomeProcess
 from gensoup.runtime.outlet import Outlet, ResultIterator
 from gensoup.runtime.result import Result, State
 
@@ -20,18 +21,18 @@ def taken(outlet: Outlet) -> list[object]:
 
 
 def test_the_oldest_results_go_first_and_are_told_but_events_stay() -> None:
-    lost: list[bool] = []
-    outlet = Outlet(2, waits=False, discarded=lambda: lost.append(True))
+    lost: list[Result] = []
+    outlet = Outlet(2, waits=False, discarded=lost.append)
     outlet.put(result(0))
     outlet.tell(EVENT)
     for number in range(1, 5):
         outlet.put(result(number))
     assert taken(outlet) == [EVENT, 3, 4]
-    assert len(lost) == 3
+    assert [one.frame_id for one in lost] == [0, 1, 2]
 
 
 def test_with_waits_nothing_is_lost() -> None:
-    outlet = Outlet(1, waits=True, discarded=lambda: None)
+    outlet = Outlet(1, waits=True, discarded=lambda result: None)
     putting = threading.Thread(target=lambda: [outlet.put(result(number)) for number in range(20)])
     putting.start()
     got = [outlet.get() for _ in range(20)]
@@ -41,7 +42,7 @@ def test_with_waits_nothing_is_lost() -> None:
 
 def test_hurry_and_leave_wake_whoever_waits_for_room() -> None:
     for ask, left in ((Outlet.hurry, [0, 1]), (Outlet.leave, [])):
-        outlet = Outlet(1, waits=True, discarded=lambda: None)
+        outlet = Outlet(1, waits=True, discarded=lambda result: None)
         outlet.put(result(0))
         putting = threading.Thread(target=outlet.put, args=(result(1),))
         putting.start()
@@ -54,9 +55,9 @@ def test_hurry_and_leave_wake_whoever_waits_for_room() -> None:
 
 
 def test_a_loop_that_ends_early_leaves() -> None:
-    outlet = Outlet(1, waits=True, discarded=lambda: None)
+    outlet = Outlet(1, waits=True, discarded=lambda result: None)
     outlet.put(result(0))
-    for one in ResultIterator(outlet, lambda result: result):
+    for one in ResultIterator(outlet, lambda result: result, HomeProcess("", "")):
         assert one.frame_id == 0
         break
     outlet.put(result(1))

@@ -33,8 +33,26 @@ def test_what_is_late_now_and_then_is_not_slow() -> None:
 
 
 def test_an_engine_that_stands_by_must_be_faster() -> None:
-    assert first_reason([30.0] * 200, other_ms=15.0) is None
+    assert first_reason([30.0] * 200, other_ms=15.5) is None
     assert first_reason([30.0] * 200, other_ms=14.0) is not None
+
+
+def test_a_pause_begins_anew() -> None:
+    slowness = Slowness(15.0, 5.0)
+    assert slowness.add(0.0, 0.003) is None
+    fine = [slowness.add(60 + at / 32, 60 + at / 32 + 0.03) is None for at in range(30)]
+    assert fine.index(False) > 14  # half a second of them, not the first three
+
+
+def test_what_any_engine_would_have_cost_counts_for_both() -> None:
+    def out(taken: float, beside: float, other: float) -> bool:
+        slowness = Slowness(15.0, other)
+        return any(slowness.add(at / 30, at / 30 + taken / 1e3, beside) for at in range(60))
+
+    assert not out(taken=17.0, beside=12.0, other=4.0)  # 16 ms with the other: hardly faster, and over the limit too
+    assert out(taken=17.0, beside=12.0, other=2.0)
+    assert out(taken=40.0, beside=12.0, other=4.0)  # over the limit too, but twice as fast
+    assert not out(taken=17.0, beside=0.0, other=20.0)
 
 
 def test_what_was_forgotten_does_not_count() -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gc
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 
 from gensoup.runtime import Classifier, Prediction, Result, State, Stream
+from gensoup.runtime.delivery import Deadlines
 from gensoup.runtime.engines.catalogue import ENGINES
 from gensoup.runtime.errors import DataError, EngineError, UsageError
 from gensoup.runtime.pixels import PixelFormat
@@ -452,6 +456,7 @@ def test_a_forked_child_is_told_and_the_parent_goes_on(gate: Gate) -> None:
     with Stream(gate, results.append, sink_size=4) as stream:
         stream.push(FRAMES[0])
         assert stream.drain(30)
+        waiting = iter(stream)
         child = os.fork()
         if child == 0:
             told = 0
@@ -459,6 +464,8 @@ def test_a_forked_child_is_told_and_the_parent_goes_on(gate: Gate) -> None:
                 lambda: stream.push(FRAMES[1]),
                 lambda: stream.drain(1),
                 lambda: iter(stream),
+                lambda: next(waiting),
+                stream.latest,
                 lambda: stream.swap("other.gensoup"),
                 stream.close,
             ]
@@ -468,7 +475,7 @@ def test_a_forked_child_is_told_and_the_parent_goes_on(gate: Gate) -> None:
                 except UsageError as error:
                     told += "fork" in str(error)
             os._exit(told)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
         stream.push(FRAMES[2])
     assert [result.frame_id for result in results] == [0, 1]
 
@@ -495,3 +502,207 @@ def test_many_threads_may_push(gate: Gate) -> None:
         assert stream.drain(30)
     assert len(results) + stream.drops == 200
     assert [result.frame_id for result in results] == sorted({result.frame_id for result in results})
+
+
+@pytest.mark.parametrize("given", ["polyp.gensoup", None, lambda frame: frame])
+def test_what_is_no_classifier_is_refused(gate: Gate, given: object) -> None:
+    with pytest.raises(UsageError, match=r"is no classifier: load one by"):
+        Stream(given)  # type: ignore[arg-type]
+    gate.open.set()
+    if not isinstance(given, str):
+        with Stream(gate) as stream, pytest.raises(UsageError, match="is no classifier"):
+            stream.swap(given)  # type: ignore[arg-type]
+
+
+def test_a_callback_that_exits_ends_nothing_before_the_stream_is_closed(gate: Gate) -> None:
+    seen: list[int] = []
+
+    def leave(result: Result) -> None:
+        seen.append(result.frame_id)
+        sys.exit("enough")
+
+    gate.open.set()
+    stream = Stream(gate, leave, mode="throughput")
+    for number in range(3):
+        stream.push(FRAMES[number])
+    assert stream.drain(30)
+    with pytest.raises(SystemExit, match="enough"):
+        stream.close()
+    assert seen == [0, 1, 2]
+
+
+def test_a_classifier_that_exits_fails_that_frame_alone(gate: Gate) -> None:
+    class Leaves:
+        engine = gate.engine
+
+        def __call__(self, frame: np.ndarray) -> Prediction:
+            if frame[0, 0, 0] == 1:
+                sys.exit("enough")
+            return gate.real(frame)
+
+    results: list[Result] = []
+    with Stream(Leaves(), results.append, mode="throughput") as stream:
+        for number in range(3):
+            stream.push(FRAMES[number])
+    assert [(result.state, result.error) for result in results] == [
+        (State.OK, ""),
+        (State.FAILED, "enough"),
+        (State.OK, ""),
+    ]
+
+
+def test_on_drop_that_raises_does_not_disturb_the_capture_loop(gate: Gate) -> None:
+    def fail(frame_id: int) -> None:
+        raise ValueError(f"dropped {frame_id}")
+
+    stream = Stream(gate, on_drop=fail)
+    stream.push(FRAMES[0])
+    assert gate.entered.wait(30)
+    assert [stream.push(FRAMES[number]) for number in (1, 2, 3)] == [1, 2, 3]
+    gate.open.set()
+    assert stream.drain(30)
+    with pytest.raises(ValueError, match="dropped 1"):
+        stream.close()
+
+
+def test_draining_waits_for_what_was_pushed_before_and_no_longer(gate: Gate) -> None:
+    turns, entered = threading.Semaphore(0), threading.Event()
+
+    class InTurns:
+        engine = gate.engine
+
+        def __call__(self, frame: np.ndarray) -> Prediction:
+            entered.set()
+            assert turns.acquire(timeout=30)
+            return gate.real(frame)
+
+    drained: list[bool] = []
+    with Stream(InTurns(), sink_size=9) as stream:
+        stream.push(FRAMES[0])
+        assert entered.wait(30)
+        stream.push(FRAMES[1])
+        waiting = threading.Thread(target=lambda: drained.append(stream.drain(30)))
+        waiting.start()
+        waiting.join(0.05)
+        stream.push(FRAMES[2])  # drops 1
+        stream.push(FRAMES[3])
+        assert waiting.is_alive()
+        turns.release()
+        waiting.join(30)
+        assert drained == [True]
+        assert not stream.drain(0.01)  # 3 is in work
+        turns.release(9)
+
+
+@pytest.mark.parametrize("caller", ["callback", "smoother"])
+def test_what_would_wait_for_itself_is_refused(gate: Gate, caller: str) -> None:
+    told: list[str] = []
+
+    def ask() -> None:
+        uses: list[Callable[[], object]] = [
+            lambda: stream.push(FRAMES[1]),
+            stream.drain,
+            lambda: stream.swap(gate),
+        ]
+        for use in uses:
+            with pytest.raises(UsageError, match="would wait for itself") as caught:
+                use()
+            told.append(str(caught.value).split("(")[0])
+
+    class Asking(Counting):
+        def update(self, prediction: Prediction, captured_at: float, frame: np.ndarray) -> int:
+            ask()
+            return 0
+
+    gate.open.set()
+    smoother, on_result = (Asking(), None) if caller == "smoother" else (None, lambda result: ask())
+    with Stream(gate, on_result, mode="throughput", smoother=smoother) as stream:
+        stream.push(FRAMES[0])
+    assert told == ["push", "drain", "swap"]
+
+
+def test_a_smoother_that_cannot_be_reset_fails_frames_until_it_can(gate: Gate) -> None:
+    class Stuck(Counting):
+        failures = 2
+
+        def reset(self) -> None:
+            self.failures -= 1
+            if self.failures >= 0:
+                raise ValueError("cannot be reset")
+            super().reset()
+
+    gate.open.set()
+    other = Gate.__new__(Gate)
+    other.__dict__.update(gate.__dict__)  # without labels: they may be others
+    results: list[Result] = []
+    with Stream(gate, results.append, mode="throughput", smoother=Stuck()) as stream:
+        stream.push(FRAMES[0])
+        assert stream.drain(30)
+        stream.swap(other)
+        for number in range(4):
+            stream.push(FRAMES[number])
+    assert [result.smoothed for result in results] == [1, None, None, 1, 2]
+    assert [result.error for result in results] == ["", "cannot be reset", "cannot be reset", "", ""]
+
+
+def test_closing_need_not_wait_for_a_callback_that_hangs(gate: Gate) -> None:
+    gate.open.set()
+    free = threading.Event()
+    stream = Stream(gate, lambda result: free.wait(30) and None)
+    stream.push(FRAMES[0])
+    assert stream.close(timeout=0.2) is False
+    free.set()
+    assert stream.close(timeout=30) is True
+
+
+def test_a_result_older_than_stale_after_ms_is_stale_whatever_the_limit() -> None:
+    deadlines = Deadlines(limit_ms=1000, stale_after_ms=250, judged=True)
+    assert [deadlines.state(age, False) for age in (249.0, 251.0, 1001.0)] == [State.OK, State.STALE, State.STALE]
+    assert Deadlines(1000, 250, judged=False).state(9e9, False) is State.OK
+
+
+def test_nothing_is_stale_in_throughput_mode(gate: Gate) -> None:
+    gate.open.set()
+    with Stream(gate, mode="throughput", stale_after_ms=0.001) as stream:
+        stream.push(FRAMES[0])
+        assert stream.drain(30)
+        latest = stream.latest()
+    assert latest is not None and latest.state is State.OK
+
+
+def test_a_stream_that_nobody_has_any_more_ends(gate: Gate) -> None:
+    gate.open.set()
+    before = set(threading.enumerate())
+    stream = Stream(gate, lambda result: None)
+    stream.push(FRAMES[0])
+    del stream
+    gc.collect()
+    deadline = time.monotonic() + 30
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert set(threading.enumerate()) == before
+
+
+EXITING = """
+import sys
+import cv2
+import numpy as np
+from gensoup.runtime import Classifier, Stream
+real = Classifier.load(sys.argv[1], "onnxruntime-cpu", threads=1)
+
+class Busy:  # in C++ without the interpreter's lock, as a large network would be
+    engine = real.engine
+
+    def __call__(self, frame):
+        cv2.bilateralFilter(np.zeros((1200, 1600), np.uint8), 25, 90, 90)
+        return real(frame)
+
+stream = Stream(Busy(), lambda result: print(result.frame_id, flush=True))
+stream.push(np.zeros((48, 64, 3), np.uint8))
+"""
+
+
+def test_a_program_that_forgets_to_close_ends_in_order(tiny_bundle: Path) -> None:
+    command = [sys.executable, "-c", EXITING, str(tiny_bundle)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
