@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gensoup.runtime.errors import GenSoupError, WriteError
 from gensoup.runtime.overlay import draw, draw_saliency
+from gensoup.runtime.playback import Playback, played_rate
 from gensoup.runtime.preprocess import Preprocess
 from gensoup.runtime.result import Result
 from gensoup.runtime.video_file import VideoFile, check_video_name
@@ -28,8 +29,10 @@ def annotated(frame: Frame, result: Result, preprocess: Preprocess | None) -> Fr
 class AnnotatedVideo:
     """An annotated video file, drawn and encoded in a thread of its own.
 
-    With ``wait``, ``add`` waits while the encoder is behind; without, such frames are left out and counted in
-    ``skipped``. All frames get the first one's size. Close it to complete the file.
+    With ``wait``, ``add`` waits while the encoder is behind, and every frame is in it, ``rate_hz`` a second. Without,
+    it has :func:`gensoup.runtime.playback.played_rate` pictures a second and plays as long as the stream took: what was
+    dropped, or left out because the encoder was behind (counted in ``skipped``), is filled with the picture before.
+    All frames get the first one's size. Close it to complete the file.
     """
 
     def __init__(self, path: Path, rate_hz: float, *, wait: bool, preprocess: Preprocess | None = None) -> None:
@@ -40,28 +43,30 @@ class AnnotatedVideo:
         check_video_name(path)
         self.skipped = 0
         self._path = path
-        self._rate_hz = rate_hz
+        self._rate_hz = rate_hz if wait else played_rate(rate_hz)
         self._wait = wait
+        self._playback = None if wait else Playback(self._rate_hz)
         self._preprocess = preprocess
         self._error: GenSoupError | None = None
-        self._queue: queue.Queue[tuple[Frame, Result] | None] = queue.Queue(_FRAMES)
+        self._queue: queue.Queue[tuple[Frame, Result, int] | None] = queue.Queue(_FRAMES)
         self._thread = threading.Thread(target=self._encode, name="gensoup-video", daemon=True)
         self._thread.start()
 
     def add(self, frame: Frame | None, result: Result) -> None:
         """Queue a frame, which must not be changed any more; None: it is left out, being gone.
 
-        Raises GenSoupError once the file cannot be written.
+        In one thread alone, in the order of the frames. Raises GenSoupError once the file cannot be written.
         """
         if self._error is not None:
             raise self._error
-        if frame is None:
+        holds: int | None = 0
+        if frame is None or (self._playback is not None and self._queue.full()):
             self.skipped += 1
             return
-        try:
-            self._queue.put((frame, result), block=self._wait)
-        except queue.Full:
-            self.skipped += 1
+        if self._playback is not None:
+            holds = self._playback.holds(result.captured_at)
+        if holds is not None:
+            self._queue.put((frame, result, holds))
 
     def close(self) -> None:
         """Encode what is queued and complete the file. Raises GenSoupError when it could not be written."""
@@ -72,15 +77,20 @@ class AnnotatedVideo:
 
     def _encode(self) -> None:
         video: VideoFile | None = None
+        picture: Frame | None = None
         while (item := self._queue.get()) is not None:
             if self._error is not None:
                 continue  # keep emptying the queue: whoever adds must not wait for ever
-            frame, result = item
+            frame, result, holds = item
             try:
                 if video is None:
                     size = (frame.shape[1], frame.shape[0])
                     video = VideoFile(self._path, self._rate_hz, size, f"--video {self._path}")
-                video.write(annotated(frame, result, self._preprocess))
+                if picture is not None:
+                    for _ in range(holds):
+                        video.write(picture)
+                picture = annotated(frame, result, self._preprocess)
+                video.write(picture)
             except GenSoupError as error:
                 self._error = error
             except Exception as error:  # whatever it is: a thread that died would be waited for, for ever

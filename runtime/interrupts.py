@@ -43,3 +43,30 @@ def heeded_interrupts() -> Iterator[Callable[[], None]]:
     finally:
         for number in mine:
             signal.signal(number, before[number])
+
+
+@contextmanager
+def interrupt_calls(stop: Callable[[], None]) -> Iterator[None]:
+    """Let the first interrupt call ``stop`` in place of raising KeyboardInterrupt wherever the program happens to be.
+
+    SIGTERM too, where it is one. Nothing is changed in other threads than the main one, or where interrupts are handled
+    or ignored already.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
+    mine = [number for number in numbers if signal.getsignal(number) is signal.default_int_handler]
+
+    def once(number: int, at: FrameType | None) -> None:
+        restore()
+        stop()
+
+    def restore() -> None:
+        for number in mine:
+            signal.signal(number, signal.default_int_handler)
+
+    for number in mine:
+        signal.signal(number, once)
+    try:
+        yield
+    finally:
+        restore()

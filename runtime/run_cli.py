@@ -51,7 +51,10 @@ def run_command(
     ] = True,
     frames: Annotated[int | None, typer.Option(metavar="N", help="Stop after N frames.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write one line of JSON per frame.")] = None,
-    video: Annotated[Path | None, typer.Option(help="Write an annotated video, .avi or .mp4.")] = None,
+    video: Annotated[
+        Path | None,
+        typer.Option(help="Write an annotated video, .avi or .mp4; every frame is in it with --mode throughput."),
+    ] = None,
     saliency: Annotated[
         bool, typer.Option("--saliency", help="Draw into the video or view where the evidence for the label lies.")
     ] = False,
@@ -246,9 +249,12 @@ def _print_summary(summary: ServeSummary, source: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if summary.failure:
         console.print(f"first failure: {summary.failure}", markup=False, highlight=False, soft_wrap=True)
-    if summary.undelivered or summary.video_skipped:
+    if summary.undelivered:
+        console.print(f"writing fell behind: {summary.undelivered} results not written", highlight=False)
+    if summary.video_skipped:
         console.print(
-            f"writing fell behind: {summary.undelivered} results not written, {summary.video_skipped} not in the video",
+            f"drawing fell behind: {summary.video_skipped} results are not in the video, the picture before stays; "
+            "of a recording, --mode throughput leaves none out",
             highlight=False,
             soft_wrap=True,
         )

@@ -80,6 +80,10 @@ class RunRecord:
             while self._realtime and len(self._frames) > most:
                 self._frames.pop(next(iter(tuple(self._frames)), frame_id), None)
 
+    def drop(self, frame_id: int) -> None:
+        """Let go of a frame that has no result to come."""
+        self._frames.pop(frame_id, None)
+
     def add(self, result: Result) -> None:
         """Take a result; frames before it that have none were dropped, and are let go."""
         to = self._takers

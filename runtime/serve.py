@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ class ServeSummary:
     undelivered: results dropped because writing fell behind. states: results per state.
     latency_ms, age_ms: p50, p95, p99 and max over the results that did not fail.
     fps: results per second from the first push to the last result. rate_hz: the pace, None in throughput mode.
-    skipped: broken files, one line each. video_skipped: results the annotated video leaves out.
+    skipped: broken files, one line each. video_skipped: results that the annotated video lacks for it fell behind.
     failure: the error of the first failed frame. events: what happened to the engine, the first few.
     smoothing, recording: what became of them, None where not asked for. losses, reconnects, away_s, source_failure:
         of a live source, see :class:`gensoup.runtime.sources.live.LiveSource`.
@@ -99,7 +99,8 @@ def serve(
         pace but its own), the newest wins, and drops have no line in ``json_out``. throughput: as fast as possible,
         every frame, in order; not for live sources.
     json_out: one JSON object a line, see :func:`gensoup.runtime.result_line.result_values`; each line is written at
-        once, so that a run that is killed leaves whole lines. video_out: .avi or .mp4.
+        once, so that a run that is killed leaves whole lines. video_out: .avi or .mp4, see
+        :class:`gensoup.runtime.annotated_video.AnnotatedVideo`; in throughput mode every frame is in it.
     max_frames: stop after so many. preprocess: the classifier's, for drawing the saliency maps of one
         that gives them into the video. progress: called with frames done and their number, None if unknown.
     workers: threads in throughput mode, see :class:`gensoup.runtime.throughput.Throughput`.
@@ -111,12 +112,19 @@ def serve(
     """
     live = source if isinstance(source, LiveSource) else None
     check_options(source, mode, pace_hz, max_frames)
-    rate_hz = pace_hz or source.rate_hz or DEFAULT_RATE_HZ
     total = min((count for count in (source.frames, max_frames) if count is not None), default=None)
     every = mode == "throughput"
     stream: Stream | None = None
     frames, interrupted = 0, False
     with ExitStack() as stack:
+        paced = closing(arrivals(source, pace_hz))
+        arriving: Iterable[tuple[float, Frame]] = () if every else stack.enter_context(paced)
+        if live is not None:
+            try:
+                arriving = _begun(arriving)
+            except KeyboardInterrupt:
+                interrupted, arriving = True, ()
+        rate_hz = pace_hz or source.rate_hz or DEFAULT_RATE_HZ
         video = keeper = None
         if video_out is not None:
             video = AnnotatedVideo(video_out, rate_hz, wait=every, preprocess=preprocess)
@@ -147,11 +155,12 @@ def serve(
                     Stream(
                         classifier,
                         record.add,
+                        on_drop=record.drop,
                         on_event=record.note,
                         sink_size=_QUEUED_RESULTS,
                         smoother=smoother,
                     ) as stream,
-                    closing(arrivals(source, pace_hz)) as arriving,
+                    paced,
                 ):
                     for due, frame in islice(arriving, max_frames):
                         record.expect(frames, frame)
@@ -187,6 +196,12 @@ def serve(
         away_s=live.away_s if live is not None else 0.0,
         source_failure=live.failure if live is not None else "",
     )
+
+
+def _begun(arriving: Iterable[tuple[float, Frame]]) -> Iterator[tuple[float, Frame]]:
+    """The same, once the first frame is there: a live source tells its rate only then."""
+    rest = iter(arriving)
+    return chain(list(islice(rest, 1)), rest)
 
 
 def check_options(source: Source, mode: Mode, pace_hz: float | None, max_frames: int | None) -> None:

@@ -7,19 +7,18 @@ SqueezeNet 1.1 at 224 px, a 1080p frame took no more core time than decode, resi
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Protocol, runtime_checkable
 
 from gensoup.runtime.attempt import attempt
 from gensoup.runtime.classifier import FrameClassifier
 from gensoup.runtime.device import usable_cores
 from gensoup.runtime.errors import UsageError
+from gensoup.runtime.interrupts import interrupt_calls
 from gensoup.runtime.preprocess import Frame
 from gensoup.runtime.result import Result, State
 from gensoup.runtime.sources import Source
@@ -172,7 +171,7 @@ def classify_all(
         source.decoding_threads = decoding_threads(workers or usable_cores())
     frames = islice(source, max_frames)
     with Throughput(classifier, _told(frames, expect) if expect else frames, workers) as results:
-        with _interrupt_calls(results.stop):
+        with interrupt_calls(results.stop):
             for result in results:
                 take(result)
         return not results.stopped
@@ -190,28 +189,6 @@ def _told(frames: Iterable[Frame], expect: Callable[[int, Frame], None]) -> Iter
     for frame_id, frame in enumerate(frames):
         expect(frame_id, frame)
         yield frame
-
-
-@contextmanager
-def _interrupt_calls(stop: Callable[[], None]) -> Iterator[None]:
-    """Let the first interrupt call ``stop`` in place of raising KeyboardInterrupt wherever the program happens to be.
-
-    Nothing is changed in other threads than the main one, or where interrupts are handled or ignored already.
-    """
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
-        yield
-        return
-
-    def once(number: int, at: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, before)
-        stop()
-
-    signal.signal(signal.SIGINT, once)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _classified(classifier: FrameClassifier, frame_id: int, frame: Frame) -> Result:

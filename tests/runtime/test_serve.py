@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from gensoup.runtime.errors import DataError, EngineError, GenSoupError, UsageEr
 from gensoup.runtime.recording import RecordingOptions
 from gensoup.runtime.serve import serve
 from gensoup.runtime.smoothing import Smoothing
+from gensoup.runtime.smoothing_lag import step_lag_ms
 from gensoup.runtime.sources import open_source
+from gensoup.runtime.sources.live import LiveSource
 from gensoup.runtime.stream import Mode
 from gensoup.runtime.video_file import VideoFile
 
@@ -110,7 +113,7 @@ def test_a_source_is_paced_at_its_own_rate_or_the_one_asked_for(tiny_bundle: Pat
 
 
 def test_max_frames_ends_an_endless_source(tiny_bundle: Path) -> None:
-    summary = serve(Classifier.load(tiny_bundle), open_source("synthetic:480p"), max_frames=5, mode="throughput")
+    summary = serve(Classifier.load(tiny_bundle), open_source("synthetic:64x48"), max_frames=5, mode="throughput")
     assert summary.frames == summary.results == 5
 
 
@@ -132,11 +135,72 @@ def test_the_annotated_video_shows_every_frame_with_its_result(
         assert np.abs(after[100:].astype(int) - before[100:]).mean() > 12  # the caption
 
 
-def test_realtime_video_holds_what_was_classified(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_realtime_video_plays_as_long_as_the_stream_took(tiny_bundle: Path, tmp_path: Path) -> None:
+    class Seldom(Slow):
+        """Classifies some 8 frames a second."""
+
+        def __call__(self, frame: np.ndarray) -> Prediction:
+            time.sleep(0.1)
+            return super().__call__(frame)
+
     out = tmp_path / "out.avi"
-    summary = serve(Slow(tiny_bundle), Frames(40), video_out=out)
-    assert summary.drops > 0
-    assert len(list(open_source(str(out)))) == summary.results - summary.video_skipped
+    summary = serve(Seldom(tiny_bundle), Frames(200), video_out=out)  # a second
+    assert summary.drops > 150
+    video = open_source(str(out))
+    assert video.rate_hz == pytest.approx(200 / 7, rel=1e-4)
+    shown = [int(frame[0, 0, 0]) for frame in video]
+    assert 20 <= len(shown) <= 32
+    assert shown == sorted(shown)
+    assert len(set(shown)) >= summary.results - 2  # as JPEG keeps them
+
+
+def test_a_live_source_tells_its_rate_once_it_is_connected(tiny_bundle: Path, tmp_path: Path) -> None:
+    class Capture:
+        rate_hz, frames = 25.0, 10
+
+        def __init__(self) -> None:
+            self.left = self.frames
+
+        def read(self) -> tuple[float, np.ndarray] | None:
+            self.left -= 1
+            time.sleep(0.04)
+            return (time.monotonic(), np.zeros((60, 80, 3), np.uint8)) if self.left >= 0 else None
+
+        def release(self) -> None: ...
+
+    out = tmp_path / "out.avi"
+    summary = serve(Classifier.load(tiny_bundle), LiveSource("cam", Capture), video_out=out, smoothing=Smoothing())
+    assert summary.rate_hz == 25
+    assert open_source(str(out)).rate_hz == 25
+    assert summary.smoothing is not None and summary.smoothing.step_lag_ms == step_lag_ms(Smoothing(), 25)
+
+
+def test_frames_without_a_result_are_let_go(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A classifier that hangs must not fill the memory with the pictures that come meanwhile."""
+    most, living = 0, 0
+
+    class Counted(Frames):
+        def __iter__(self) -> Iterator[np.ndarray]:
+            nonlocal most, living
+            for frame in super().__iter__():
+                living += 1
+                most = max(most, living)
+                weakref.finalize(frame, gone)
+                yield frame
+                del frame
+
+    def gone() -> None:
+        nonlocal living
+        living -= 1
+
+    class Hangs(Slow):
+        def __call__(self, frame: np.ndarray) -> Prediction:
+            time.sleep(0.3)
+            return self.real(frame)
+
+    summary = serve(Hangs(tiny_bundle), Counted(120), video_out=tmp_path / "out.avi")
+    assert summary.drops > 100
+    assert most < 12
 
 
 def test_a_failing_engine_gives_lines_without_label(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -178,7 +242,7 @@ def test_files_that_cannot_be_written_are_named_and_no_thread_is_left(tiny_bundl
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_ends_the_run(tiny_bundle: Path) -> None:
-    source = open_source("synthetic:480p")
+    source = open_source("synthetic:64x48")
     with pytest.raises(GenSoupError, match=r"--json /dev/full: cannot be written \(No space"):
         serve(Classifier.load(tiny_bundle), source, mode="throughput", json_out=Path("/dev/full"))
 
@@ -230,16 +294,18 @@ import signal
 import sys
 from pathlib import Path
 from gensoup.runtime import Classifier
+from gensoup.runtime.run_record import RunRecord, Takers
 from gensoup.runtime.serve import serve
 from gensoup.runtime.sources import open_source
 bundle, out = map(Path, sys.argv[1:3])
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
-print(serve(Classifier.load(bundle), open_source("synthetic:480p"), mode=sys.argv[3], json_out=out))
+for number in (signal.SIGINT, signal.SIGTERM):  # a background job ignores the first
+    signal.signal(number, signal.default_int_handler)
+print(serve(Classifier.load(bundle), open_source("synthetic:64x48"), mode=sys.argv[3], json_out=out))
 """
 
 
 @pytest.mark.parametrize(
-    ("how", "mode"), [(signal.SIGKILL, "realtime"), (signal.SIGINT, "realtime"), (signal.SIGINT, "throughput")]
+    ("how", "mode"), [(signal.SIGKILL, "realtime"), (signal.SIGINT, "realtime"), (signal.SIGTERM, "throughput")]
 )
 def test_a_run_that_is_killed_leaves_whole_lines(
     tiny_bundle: Path, tmp_path: Path, how: signal.Signals, mode: str
@@ -253,7 +319,7 @@ def test_a_run_that_is_killed_leaves_whole_lines(
     process.send_signal(how)
     printed, _ = process.communicate(timeout=60)
     assert len(lines_of(out)) > 3
-    if how is signal.SIGINT:
+    if how is not signal.SIGKILL:
         assert process.returncode == 0
         assert "interrupted=True" in printed
         if mode == "throughput":  # nothing that was decoded is lost

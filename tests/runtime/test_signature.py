@@ -281,7 +281,7 @@ def test_the_commands(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.Mon
     name = load_public_keys(public_path(key))[0].name
     assert name in run("sign", tiny_bundle, "--key", key, "--out", bundle)
     monkeypatch.delenv("GENSOUP_PASSPHRASE")
-    run("run", bundle, "--source", "synthetic:480p", "--frames", "2", "--require-signature", public_path(key))
+    run("run", bundle, "--source", "synthetic:64x48", "--frames", "2", "--require-signature", public_path(key))
 
 
 @pytest.mark.parametrize("command", ["run", "eval", "bench"])

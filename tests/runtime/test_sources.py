@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gensoup.runtime.errors import DataError, GenSoupError, UsageError
-from gensoup.runtime.sources import open_source
+from gensoup.runtime.sources import SyntheticSource, open_source
 
 
 def cut_short(path: Path) -> bytes:
@@ -19,18 +19,21 @@ def cut_short(path: Path) -> bytes:
 
 
 def test_synthetic_is_endless_paced_and_moves() -> None:
-    source = open_source("synthetic:480p")
+    source = open_source("synthetic:64x48")
     assert source.rate_hz == 60
     assert source.frames is None
     first, second = islice(source, 2)
-    assert first.shape == (480, 640, 3)
+    assert first.shape == (48, 64, 3)
     assert first.dtype == np.uint8
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(first, next(iter(source)))
 
 
-def test_synthetic_is_1080p_unless_told_otherwise() -> None:
-    assert next(iter(open_source("synthetic"))).shape == (1080, 1920, 3)
+@pytest.mark.parametrize(("name", "size"), [("synthetic", (1080, 1920)), ("synthetic:480p", (480, 640))])
+def test_synthetic_is_1080p_unless_told_otherwise(name: str, size: tuple[int, int]) -> None:
+    source = open_source(name)
+    assert isinstance(source, SyntheticSource)
+    assert (source.height, source.width) == size
 
 
 @pytest.mark.parametrize(
@@ -82,7 +85,7 @@ def test_decoders_do_not_write_to_stderr(video_file: Path, tmp_path: Path) -> No
     script = """
 import sys
 from gensoup.runtime.errors import DataError
-from gensoup.runtime.sources import open_source
+from gensoup.runtime.sources import SyntheticSource, open_source
 for name in sys.argv[1:]:
     try:
         print(len(list(open_source(name))))
