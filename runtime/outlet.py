@@ -35,7 +35,7 @@ class Outlet:
                 self._changed.wait()
             if self._left:
                 return
-            if not self._waits and self._results >= self._size and not self._ended:
+            if not self._waits and self._results >= self._size:
                 at, discarded = next((at, item) for at, item in enumerate(self._items) if isinstance(item, Result))
                 del self._items[at]
                 self._results -= 1

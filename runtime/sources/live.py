@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gensoup.runtime.errors import DataError
+from gensoup.runtime.home_process import HomeProcess
 from gensoup.runtime.mailbox import Mailbox, MailboxClosed
 
 FIRST_DELAY_S = 0.1
@@ -116,6 +117,8 @@ class LiveSource:
         seen = False
         while not self._closed.is_set():
             reader = self._started()
+            if reader is None:
+                return
             began: float | None = None
             try:
                 for arrival in self._taken(reader):
@@ -156,13 +159,14 @@ class LiveSource:
         if reader is not None:
             reader.mailbox.close()
 
-    def _started(self) -> _Reader:
-        """A new reader, once fewer than four old ones hang."""
-        while not self._closed.is_set():
+    def _started(self) -> _Reader | None:
+        """A new reader, once fewer than four old ones hang; None when it is closed before."""
+        while True:
             self._hung = [reader for reader in self._hung if reader.thread.is_alive()]
             if len(self._hung) < _MOST_HUNG:
                 break
-            self._closed.wait(LAST_DELAY_S)
+            if self._closed.wait(LAST_DELAY_S):
+                return None
         self._reader = reader = _Reader(self.name, self._connect)
         if self._closed.is_set():  # close() came before it could see this reader
             reader.mailbox.close()
@@ -212,9 +216,10 @@ def _await_readers() -> None:
     C++ answers that with ``terminate``: the process would be aborted instead of ending with its exit code.
     """
     deadline = time.monotonic() + _EXIT_S
-    for reader in list(_READERS):
+    readers = [reader for reader in _READERS if reader.home.is_here()]
+    for reader in readers:
         reader.mailbox.close()
-    for reader in list(_READERS):
+    for reader in readers:
         reader.thread.join(max(0.0, deadline - time.monotonic()))
 
 
@@ -226,6 +231,7 @@ class _Reader:
 
     def __init__(self, name: str, connect: Callable[[], Capture]) -> None:
         self.mailbox: Mailbox[Arrival] = Mailbox()
+        self.home = HomeProcess("a source", "open it in this process")
         self.rate_hz: float | None = None
         self.count = 0
         self.complete = False

@@ -11,8 +11,9 @@ import pytest
 from faulty import FaultyEngine, Rig
 
 from gensoup.runtime.attempt import GaveUp
-from gensoup.runtime.classifier import Classifier
+from gensoup.runtime.classifier import Classifier, FrameClassifier
 from gensoup.runtime.errors import DataError, EngineError, UsageError
+from gensoup.runtime.guard import Guarded
 from gensoup.runtime.revival import MAX_ABANDONED
 
 FRAME = np.full((48, 64, 3), 90, np.uint8)
@@ -114,6 +115,36 @@ def test_a_slow_engine_is_out_within_a_second_if_the_other_is_faster(make: Calla
     assert 0.3 < time.monotonic() - started < 1.0
     (event,) = rig.guard.take_events()
     assert event.kind == "failed over" and "first: slow: " in event.reason and "the limit is 20 ms" in event.reason
+
+
+def test_what_was_slow_comes_back_once_it_is_proven_to_be_quick(make: Callable[..., Rig]) -> None:
+    rig = make()
+    taken = {rig.first: 3.0, rig.second: 1.0}
+    proofs: list[str] = []
+
+    def prove(classifier: FrameClassifier) -> float:
+        engine = classifier.engine
+        assert isinstance(engine, FaultyEngine)
+        proofs.append(engine.name)
+        return taken[engine]
+
+    first, second = rig.classifier(rig.first), rig.classifier(rig.second)
+    guard = Guarded(first, second, prove, slow_ms=20.0, retry_s=0.01, longest_retry_s=0.02)
+    taken[rig.first], rig.first.fault = 30.0, "slow"
+    until(lambda: bool(guard(FRAME)) and guard.degraded)
+    until(lambda: proofs.count("first") >= 12, 5)  # every 20 ms at last; doubled for ever, that took a minute
+    assert guard(FRAME) and guard.degraded
+    taken[rig.first], rig.first.fault = 10.0, ""
+    until(lambda: bool(guard(FRAME)) and not guard.degraded)
+    guard.close()
+
+
+@pytest.mark.parametrize(("usual_ms", "patience_s"), [(10.0, 0.5), (400.0, 1.6)])
+def test_patience_is_as_long_as_the_other_engine_takes(
+    make: Callable[..., Rig], usual_ms: float, patience_s: float
+) -> None:
+    classifier = make().guard.current
+    assert Guarded(classifier, classifier, lambda one: usual_ms).patience_s == patience_s
 
 
 def test_a_slow_engine_stays_where_the_other_is_no_faster(make: Callable[..., Rig]) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from faulty import Rig
 
-from gensoup.runtime import Classifier, Event, Result, State, Stream
+from gensoup.runtime import Classifier, Event, Guarded, Prediction, Result, State, Stream
+from gensoup.runtime.pixels import PixelFormat
 from gensoup.runtime.stream_work import StreamWork
 
 FRAME = np.full((48, 64, 3), 90, np.uint8)
@@ -168,3 +169,29 @@ def test_what_breaks_the_thread_off_ends_the_stream_and_is_raised_on_closing(
     with pytest.raises(MemoryError, match="no room"):
         stream.close()
     assert stream.close() is True
+
+
+@pytest.mark.parametrize("pixel_format", ["bgr", "rgb"])
+def test_a_call_that_was_given_up_keeps_its_frame(tiny_bundle: Path, pixel_format: PixelFormat) -> None:
+    real = Classifier.load(tiny_bundle, threads=1)
+    free, seen = threading.Event(), []
+
+    class HangsFirst:
+        engine = real.engine
+
+        def __call__(self, frame: np.ndarray) -> Prediction:
+            assert free.wait(30)
+            seen.append(int(frame.max()))
+            return real(frame)
+
+    guard = Guarded(HangsFirst(), real, lambda classifier: 1.0, patience_s=0.1, retry_s=60)
+    with Stream(guard) as stream:
+        for value in range(7, 20):
+            stream.push(np.full((48, 64, 3), value, np.uint8), format=pixel_format)
+            assert stream.drain(30)
+        free.set()
+        deadline = time.monotonic() + 30
+        while not seen and time.monotonic() < deadline:
+            time.sleep(0.01)
+    guard.close()
+    assert seen == [7]

@@ -112,17 +112,27 @@ def test_one_that_breaks_off_before_is_lost_and_connected_again() -> None:
     assert source.away_s >= 0.3  # .1 s, refused, .2 s
 
 
+class Unwaiting(threading.Event):
+    """Notes how long it was to wait, and does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout)
+        return self.is_set()
+
+
 def test_delays_double_until_the_longest_and_begin_anew_after_a_good_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(live, "FIRST_DELAY_S", 0.02)
-    monkeypatch.setattr(live, "LAST_DELAY_S", 0.08)
-    connect = Away(Script(1, "raise"), None, None, None, None, Script(60), Script(1, frames=1))
     monkeypatch.setattr(live, "_STEADY_S", 0.03)
-    source, events = opened(connect)
+    scripts = [Script(1, "raise"), *[None] * 7, Script(60), Script(1, frames=1)]
+    source, events = opened(Away(*scripts))
+    source._closed = closed = Unwaiting()
     list(source)
-    waits = np.diff(connect.times)
-    assert (waits[:5] >= [0.02, 0.04, 0.08, 0.08, 0.08]).all()
+    assert closed.waits == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 0.1])
     assert [event.kind for event in events] == ["lost", "back", "lost", "back", "ended"]
     assert "cable out" in events[0].text
     assert source.losses == source.reconnects == 2
@@ -183,6 +193,24 @@ def test_at_most_four_hung_reads_are_left_behind(monkeypatch: pytest.MonkeyPatch
         script.freed.set()
     reading.join(PATIENCE_S)
     assert events[-1].kind == "ended"
+
+
+def test_one_that_is_closed_while_four_reads_hang_is_not_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("FIRST_DELAY_S", 0.01), ("_JOIN_S", 0.01), ("_MOST_HUNG", 1)):
+        monkeypatch.setattr(live, name, seconds)
+    script = Script(1, "hang")
+    connect = Away(script, Script(1))
+    source, events = opened(connect, stall_s=0.02)
+    reading = threading.Thread(target=lambda: list(source))
+    reading.start()
+    assert script.hangs.wait(PATIENCE_S)
+    while not events:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    source.close()
+    reading.join(PATIENCE_S)
+    assert not reading.is_alive() and len(connect.times) == 1
+    script.freed.set()
 
 
 @pytest.mark.parametrize("when", ["reading", "waiting to connect"])
