@@ -161,13 +161,17 @@ def test_swapping_away_from_a_hanging_engine_is_an_error_in_time(
         engine.release.set()
 
 
-def test_after_closing_nothing_is_swapped(tiny_bundle: Path) -> None:
+def test_after_closing_nothing_is_swapped(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = Classifier.load(tiny_bundle, threads=1)
+    loaded.engine = engine = FaultyEngine(loaded.engine)
+    monkeypatch.setattr("gensoup.runtime.stream.load_like", lambda running, path: loaded)
     stream = Stream(Classifier.load(tiny_bundle, threads=1))
     stream.close()
     before = set(threading.enumerate())
     with pytest.raises(UsageError, match="closed"):
         stream.swap(tiny_bundle)
     assert set(threading.enumerate()) == before
+    assert engine.closed == 1
 
 
 def test_a_guarded_stream_is_guarded_after_a_swap_too(tiny_bundle: Path, renamed_bundle: Path) -> None:
