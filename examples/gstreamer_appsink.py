@@ -50,6 +50,21 @@ def captured_at(buffer: Gst.Buffer, pipeline: Gst.Pipeline) -> float:
     return now - max(0, clock.get_time() - pipeline.get_base_time() - buffer.pts) / Gst.SECOND
 
 
+def nv12(data: memoryview, video: GstVideo.VideoInfo) -> np.ndarray:
+    """[height × 3/2, width]: rows of brightness, then of colour; a view where the planes lie like that, else a copy.
+
+    Rows may be padded, and decoders that work in blocks leave rows between the planes: 1088 for 1080.
+    """
+    height, width, stride = video.height, video.width, video.stride[0]
+    if (video.stride[1], video.offset[1]) == (stride, stride * height):
+        return np.ndarray((height * 3 // 2, width), np.uint8, data, video.offset[0], (stride, 1))
+    bright, color = (
+        np.ndarray((rows, width), np.uint8, data, video.offset[plane], (video.stride[plane], 1))
+        for plane, rows in enumerate((height, height // 2))
+    )
+    return np.concatenate([bright, color])
+
+
 def push(sample: Gst.Sample, pipeline: Gst.Pipeline, stream: Stream) -> None:
     """Push a sample without a copy of ours: the stream makes the one that is needed."""
     buffer = sample.get_buffer()
@@ -58,11 +73,8 @@ def push(sample: Gst.Sample, pipeline: Gst.Pipeline, stream: Stream) -> None:
     if not mapped:
         return
     try:
-        # NV12 is half of BGR's bytes and what decoders and cards give anyway. Rows may be padded, so strides are given;
-        # where the colour plane does not follow the brightness at once, use format=BGR.
-        rows = video.height * 3 // 2
-        frame = np.ndarray((rows, video.width), np.uint8, memory.data, strides=(video.stride[0], 1))
-        stream.push(frame, captured_at=captured_at(buffer, pipeline), format="nv12")
+        # NV12 is half of BGR's bytes and what decoders and cards give anyway.
+        stream.push(nv12(memory.data, video), captured_at=captured_at(buffer, pipeline), format="nv12")
     finally:
         buffer.unmap(memory)
 

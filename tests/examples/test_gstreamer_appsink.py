@@ -65,3 +65,25 @@ def test_a_pipeline_that_cannot_be_read_is_one_line(environment: dict[str, str],
     done = run(environment, tiny_bundle, "nosuchelement")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == 'error: no element "nosuchelement"' and "Traceback" not in done.stderr
+
+
+PLANES = """
+import sys
+from types import SimpleNamespace
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from gstreamer_appsink import nv12
+for stride, between in ((8, 0), (8, 16), (6, 0), (6, 12)):
+    data = np.zeros(stride * 4 + between + stride * 2, np.uint8)
+    bright = data[: stride * 4].reshape(4, stride)[:, :6]
+    color = data[stride * 4 + between :].reshape(2, stride)[:, :6]
+    bright[:], color[:] = np.arange(24).reshape(4, 6), np.arange(100, 112).reshape(2, 6)
+    video = SimpleNamespace(height=4, width=6, stride=(stride, stride), offset=(0, stride * 4 + between))
+    assert (nv12(memoryview(data), video) == np.concatenate([bright, color])).all()
+"""
+
+
+def test_padded_rows_and_rows_between_the_planes_are_left_out(environment: dict[str, str]) -> None:
+    command = [str(SYSTEM_PYTHON), "-c", PLANES, str(EXAMPLE.parent)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
