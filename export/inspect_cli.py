@@ -17,8 +17,9 @@ def show_bundle(path: Path, json_out: Path | None, require_signature: Path | Non
     from rich.console import Console
 
     from gensoup.export.inspection import inspect_bundle
-    from gensoup.runtime.files import write_atomic
+    from gensoup.runtime.files import check_outputs, write_atomic
 
+    check_outputs({"--json": json_out}, (path, require_signature))
     found = inspect_bundle(path, require_signature)
     if json_out is not None:
         write_atomic(json_out, json.dumps(found.to_dict(), indent=2, ensure_ascii=False) + "\n")

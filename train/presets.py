@@ -69,7 +69,7 @@ def _read(path: Path) -> tuple[str | None, dict[str, Any]]:
     try:
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"--config {path}: cannot be read ({error.strerror})") from error
+        raise UsageError(f"--config {path}: cannot be read ({error.strerror}); check the path") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"--config {path}: no YAML ({' '.join(str(error).split())})") from error
     if not isinstance(plain, dict):

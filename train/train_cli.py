@@ -89,23 +89,27 @@ def train_command(
     ] = None,
 ) -> None:
     """Search for a small network under a hard limit and fuse what was found."""
-    from gensoup.runtime.errors import MissingDependencyError, UsageError, WriteError
+    from gensoup.bench.probe import DeviceProfile
+    from gensoup.runtime.errors import DataError, MissingDependencyError, UsageError, WriteError
 
     sizes = None if size is None else _sizes(size)
-    _check_paths(data, out, config, weights_dir, None if ablate is not None else resume)
+    _check_paths(data, out, config, weights_dir, device_profile, json, None if ablate is not None else resume)
+    if device_profile is not None and (min_fps is not None or max_latency_ms is not None):
+        DeviceProfile.load(device_profile)
     from rich.console import Console
 
     from gensoup.runtime.console import stage_bars
     from gensoup.runtime.files import write_atomic
 
     try:
+        from gensoup.export.run_files import METRICS_FILE
         from gensoup.train.ablation import ABLATION_FILE, ARMS
         from gensoup.train.ablation import ablate as run_ablation
         from gensoup.train.genes import ASTROCYTE_SCALE
         from gensoup.train.presets import compose, recompose
         from gensoup.train.remarks import remarks
         from gensoup.train.report import REPORT_FILE, write_report
-        from gensoup.train.run import METRICS_FILE, train_run
+        from gensoup.train.run import train_run
         from gensoup.train.run_folder import CONFIG_FILE
         from gensoup.train.settings import Settings
     except ModuleNotFoundError as error:
@@ -143,7 +147,7 @@ def train_command(
     for line in said:
         Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if settings.weights_dir is not None and not Path(settings.weights_dir).is_dir():
-        raise UsageError(f"--weights-dir {settings.weights_dir}: no such folder; name where the weights are")
+        raise DataError(f"--weights-dir {settings.weights_dir}: no such folder; name where the weights are")
     try:
         with stage_bars() as progress:
             if ablate is not None:
@@ -255,19 +259,30 @@ def _ablation_table(result: dict[str, Any]) -> Any:
     return table
 
 
-def _check_paths(data: Path, out: Path, config: Path | None, weights_dir: Path | None, resume: bool | None) -> None:
+def _check_paths(
+    data: Path,
+    out: Path,
+    config: Path | None,
+    weights_dir: Path | None,
+    device_profile: Path | None,
+    json: Path | None,
+    resume: bool | None,
+) -> None:
     """Refuse what is wrong at a glance before PyTorch is imported, which takes seconds. resume: None does not look at
     ``out``."""
     from gensoup.bench.dataset import LabelledFolder
-    from gensoup.runtime.errors import UsageError
+    from gensoup.runtime.errors import DataError, UsageError
+    from gensoup.runtime.files import check_outputs, check_writable
     from gensoup.train.run_folder import check_out
 
     if weights_dir is not None and not weights_dir.is_dir():
-        raise UsageError(f"--weights-dir {weights_dir}: no such folder")
+        raise DataError(f"--weights-dir {weights_dir}: no such folder; name where the weights are")
     if config is not None and not config.exists():
-        raise UsageError(f"--config {config}: no such file or run folder")
+        raise UsageError(f"--config {config}: no such file or run folder; check the path")
     if resume is not None:
         check_out(out, resume)
+    check_outputs({"--json": json}, (config, device_profile))
+    check_writable(out, "--out")
     LabelledFolder.open(data)
 
 

@@ -123,7 +123,6 @@ def test_usage_mistakes_are_64_and_name_the_option(gensoup: Run, arguments: list
         (["--generations", "0"], "--generations 0"),
         (["--seed", "-1"], "--seed -1"),
         (["--max-macs", "-5"], "--max-macs"),
-        (["--weights-dir", "/nowhere"], "--weights-dir /nowhere"),
         (["--device-profile", "cart.json"], "--min-fps"),
         (["--preset", "gen-soop"], "did you mean gen-soup"),
         (["--losses", "cross_entropi"], "did you mean cross_entropy"),
@@ -136,6 +135,22 @@ def test_values_that_make_no_sense_are_64_and_leave_nothing(
 ) -> None:
     code, _, err = gensoup("train", shapes, "--out", tmp_path / "run", "--init", "random", *options)
     assert code == USAGE and named in complaint(err)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--weights-dir", "/nowhere"], "--weights-dir /nowhere: no such folder; name"),
+        (["--min-fps", "64", "--device-profile", "/no.json"], "/no.json: cannot be read"),
+        (["--json", "/dev/null/x"], "--json /dev/null/x: cannot be written (Not a directory); "),
+    ],
+)
+def test_files_that_cannot_be_used_are_70_and_leave_nothing(
+    gensoup: Run, shapes: Path, tmp_path: Path, options: list[str], said: str
+) -> None:
+    code, _, err = gensoup("train", shapes, "--out", tmp_path / "run", *options)
+    assert code == ERROR and said in complaint(err)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -179,7 +194,7 @@ for case in {cases!r}:
         print(left.code, "torch" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
-    assert done.stdout.splitlines() == [f"{code} False" for code in (ERROR, ERROR, USAGE, USAGE, USAGE, USAGE)]
+    assert done.stdout.splitlines() == [f"{code} False" for code in (ERROR, ERROR, USAGE, USAGE, USAGE, ERROR)]
     assert len(done.stderr.splitlines()) == len(cases) and done.stderr.count("error: ") == len(cases)
     assert not Path(new).exists()
 
