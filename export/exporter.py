@@ -22,6 +22,7 @@ from gensoup.export.parity_page import Compared, ParityReport
 from gensoup.export.precisions import BuiltGraph, build_graph
 from gensoup.export.proof import Proof, largest_difference
 from gensoup.export.request import check_out, parse_engines, parse_precisions, parse_targets
+from gensoup.export.run_files import fingerprints
 from gensoup.export.saliency_calibration import describe
 from gensoup.export.saliency_parity import MAX_FRAMES as MAX_SALIENCY_FRAMES
 from gensoup.export.saliency_parity import prove_saliency, reference_maps
@@ -138,7 +139,7 @@ def export_run(
         precisions={name: _stated(built, outcome, golden, opened[name]) for name, built in graphs.items()},
         thresholds=dict(zip(trained.labels, trained.thresholds, strict=False)),
         metrics=trained.metrics,
-        provenance={**trained.provenance, "versions": versions()},
+        provenance={**trained.provenance, **fingerprints(run), "versions": versions()},
         saliency=saliency,
     )
     models = {name: built.model for name, built in graphs.items()}

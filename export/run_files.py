@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
+from gensoup.bench.roles import ROLES_FILE, read_roles, roles_digest
 from gensoup.runtime.errors import DataError
 
 MODEL_FILE = "model.safetensors"
@@ -18,3 +20,14 @@ def check_finished(run: Path, file: str) -> None:
         raise DataError(f"{run}: is a file; name the run folder that gensoup train --out made")
     if not (run / file).is_file():
         raise DataError(f"{run}: no finished run ({file} is missing); finish it with gensoup train --resume")
+
+
+def fingerprints(run: Path) -> dict[str, str]:
+    """What ties a bundle to its run: hashes of the trained network's file and of the images' roles."""
+    return {"model_sha256": model_digest(run), "roles_sha256": roles_digest(read_roles(run / ROLES_FILE))}
+
+
+def model_digest(run: Path) -> str:
+    """SHA-256 (hex) of the trained network's file. Raises DataError where there is none."""
+    check_finished(run, MODEL_FILE)
+    return hashlib.sha256((run / MODEL_FILE).read_bytes()).hexdigest()
