@@ -30,9 +30,10 @@ from quality_pool import open_folder
 from torch import nn
 
 from gensoup.bench.metrics import confusion_matrix, summarise
-from gensoup.export.architectures import ARCHITECTURES, check_names, initial_model, pretrained_weights
+from gensoup.export.architectures import initial_model, pretrained_weights
 from gensoup.export.batch_norm import reestimate_batch_norm
 from gensoup.export.graph import standardise, to_onnx, to_planes
+from gensoup.export.names import ARCHITECTURES, check_names
 from gensoup.export.parity import reference_probabilities
 from gensoup.export.precisions import build_graph
 from gensoup.export.proof import Proof

@@ -243,7 +243,7 @@ def _bundle(
 def _probe_kit(path: Path, architectures: str | None, size: str | None, precisions: Sequence[str]) -> None:
     from rich.console import Console
 
-    from gensoup.export.architectures import ARCHITECTURES
+    from gensoup.export.names import ARCHITECTURES
     from gensoup.export.probe_kit import write_probe_kit
     from gensoup.export.request import parse_precisions
     from gensoup.runtime.console import stage_bars

@@ -240,7 +240,7 @@ def _content(path: Path) -> bytes:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise BundleError(f"cannot be read ({error.strerror})") from error
+        raise BundleError(f"cannot be read ({error.strerror}); give the path of a bundle, NAME{SUFFIX}") from error
     if len(content) > MAX_BYTES:
         raise BundleError(f"larger than {MAX_BYTES >> 20} MiB, no bundle of ours")
     return content

@@ -23,7 +23,6 @@ from gensoup.train.failure import DivergedError, check_finite, reason_of, releas
 from gensoup.train.genes import Recipe, Scale
 from gensoup.train.learner import Course, Examples, train
 from gensoup.train.ledger import DATABASE, STUDY
-from gensoup.train.optimizers import OPTIMIZERS, OptimizerKind
 from gensoup.train.run import train_run
 from gensoup.train.settings import Settings
 
@@ -57,7 +56,7 @@ class Failing(torch.optim.SGD):
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch, no_luck: None) -> type[Failing]:
     """The optimizer ``sgd`` is :class:`Failing`; the one of the good recipe works."""
-    monkeypatch.setitem(OPTIMIZERS, "sgd", OptimizerKind(Failing, 1e-3))
+    monkeypatch.setattr(torch.optim, "SGD", Failing)
     Failing.weights, Failing.alive = [], []
     return Failing
 
