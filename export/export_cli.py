@@ -114,10 +114,11 @@ def export_command(
         elif run is not None and out is not None:
             names = None if engines is None else engines.split(",")
             written = {"--out": out, "--parity-report": parity_report, "--json": json}
+            key = _signing_key(sign)
             _check_bundle(run, written, sign, asked, files, names, force)
             if job is not None:
                 job.check()
-            _bundle(run, out, data, asked, files, names, parity_report, json, _signing_key(sign), force)
+            _bundle(run, out, data, asked, files, names, parity_report, json, key, force)
             if job is not None:
                 build_engines(out, job)
     except ModuleNotFoundError as error:
@@ -207,6 +208,7 @@ def _bundle(
 
     from gensoup.export.exporter import export_run
     from gensoup.export.parity_table import show_parity
+    from gensoup.export.run_files import was_refitted
     from gensoup.runtime.bundle import sign_bundle
     from gensoup.runtime.console import stage_bars
 
@@ -226,7 +228,7 @@ def _bundle(
     if key is not None:
         sign_bundle(out, key, out)
     console = Console()
-    show_parity(console, exported.report)
+    show_parity(console, exported.report, was_refitted(run))
     for path in exported.target_files:
         console.print(f"{path}: {path.stat().st_size / 1e6:.1f} MB", markup=False, highlight=False, soft_wrap=True)
     for path in exported.removed:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from gensoup.export.parity_page import ParityReport
 
 
-def show_parity(console: Console, report: ParityReport) -> None:
-    """Print it."""
+def show_parity(console: Console, report: ParityReport, refitted: bool = False) -> None:
+    """Print it. refitted: whether the network was trained on the role ``soup`` in the end."""
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -40,6 +40,13 @@ def show_parity(console: Console, report: ParityReport) -> None:
             f"{parity.mcc_loss_upper:+.4f}",
         )
     console.print(table)
+    if refitted:
+        console.print(
+            "the refit has trained on soup since: its MCC here compares engines, the report's is from before",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     for precision, built in report.built.items():
         kept = built.get("kept_in_fp32")
         console.print(

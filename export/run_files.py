@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 from gensoup.bench.roles import ROLES_FILE, read_roles, roles_digest
@@ -25,6 +26,15 @@ def check_finished(run: Path, file: str) -> None:
 def fingerprints(run: Path) -> dict[str, str]:
     """What ties a bundle to its run: hashes of the trained network's file and of the images' roles."""
     return {"model_sha256": model_digest(run), "roles_sha256": roles_digest(read_roles(run / ROLES_FILE))}
+
+
+def was_refitted(run: Path) -> bool:
+    """Whether the network trained on the run's validation images in the end; False where the run does not tell."""
+    try:
+        settings = json.loads((run / METRICS_FILE).read_text(encoding="utf-8"))["settings"]
+        return float(settings["refit_epochs"]) > 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def model_digest(run: Path) -> str:

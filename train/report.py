@@ -22,6 +22,7 @@ from gensoup.train.conclusion import PREDICTIONS_FILE
 from gensoup.train.deployed import Deployed
 from gensoup.train.importance import categories, decoded, numbers
 from gensoup.train.predictions import Predictions, read_predictions
+from gensoup.train.remarks import by_reason
 from gensoup.train.run import read_metrics
 from gensoup.train.summary import COSTS, generations
 
@@ -63,6 +64,7 @@ def write_report(
         generations=len(generations(individuals)),
         figures=_figures(metrics, limit_ms, deployed.evaluation),
         classes=_classes(metrics),
+        left_out=by_reason([*metrics["excluded"], *metrics["over_the_limit_when_fused"]]),
         samples=_samples(predictions, metrics["labels"], Path(metrics["settings"]["data"])),
         gate=deployed.gate,
         evaluation=deployed.evaluation,

@@ -158,7 +158,16 @@ def test_gate_and_evaluation_are_in_it_when_given(run: Path, tiny_run: Any, expo
         run, bench=tmp_path / "bench.json", trace=tmp_path / "trace.npz", evaluation=tmp_path / "eval.json"
     )
     words = Page(path.read_text(encoding="utf-8")).words
-    for expected in ("Real-time gate", "FAIL", "too many <misses>", "onnxruntime-cpu", "∞", "deployed"):
+    for expected in (
+        "Real-time gate",
+        "FAIL",
+        "too many <misses>",
+        "onnxruntime-cpu",
+        "∞",
+        "deployed",
+        "fp32 on ",
+        "gensoup data audit",
+    ):
         assert expected in words
 
 
