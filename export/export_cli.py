@@ -245,19 +245,26 @@ def _bundle(
 def _probe_kit(path: Path, architectures: str | None, size: str | None, precisions: Sequence[str]) -> None:
     from rich.console import Console
 
-    from gensoup.export.names import ARCHITECTURES
-    from gensoup.export.probe_kit import write_probe_kit
+    from gensoup.export.names import ARCHITECTURES, check_names, check_size
     from gensoup.export.request import parse_precisions
     from gensoup.runtime.console import stage_bars
     from gensoup.runtime.errors import UsageError
+    from gensoup.runtime.files import check_writable
 
     try:
         sizes = [int(text) for text in (size or "").split(",")]
     except ValueError as error:
         raise UsageError(f"--size {size}: must be whole numbers of pixels, such as 96,128,224") from error
     names = ARCHITECTURES if architectures is None else [name.strip() for name in architectures.split(",")]
+    asked = parse_precisions(precisions, always="")
+    check_names(tuple(names))
+    for one in sizes:
+        check_size(one)
+    check_writable(path, "--probe-kit")
+    from gensoup.export.probe_kit import write_probe_kit  # after all that can be told without PyTorch
+
     with stage_bars() as progress:
-        kit = write_probe_kit(path, names, sizes, parse_precisions(precisions, always=""), progress)
+        kit = write_probe_kit(path, names, sizes, asked, progress)
     total = sum((path / graph.file).stat().st_size for graph in kit.graphs)
     Console().print(
         f"{path}: {len(kit.graphs)} graphs, {total / 1e6:.1f} MB; untrained, to measure a device with",

@@ -198,6 +198,7 @@ def test_what_is_wrong_at_a_glance_waits_for_no_import(shapes: Path, tmp_path: P
         (USAGE, [*export, "b.gensoup", "--target", "tflite"]),
         (USAGE, [*export, "b.gensoup", "--engines", "abacus"]),
         (ERROR, ["export", "--inspect", "/nowhere"]),
+        (USAGE, ["export", "--probe-kit", new, "--size", "7"]),
     ]
     program = f"""
 import sys
