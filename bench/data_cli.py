@@ -41,9 +41,14 @@ def synth_command(
     """Draw an endoscopy-like image set: folds, vessels, highlights, a moving camera, one kind of lesion a class."""
     from rich.console import Console
 
-    from gensoup.bench.synth import write_dataset, write_video
+    from gensoup.bench.synth import check_video, write_dataset, write_video
     from gensoup.runtime.console import stage_bars
+    from gensoup.runtime.files import check_new_folder, check_outputs
 
+    check_new_folder(out)
+    if video is not None:
+        check_outputs({"--video": video}, ())
+        check_video(video)
     with stage_bars() as progress:
         write_dataset(out, per_class, seed, height, width, progress=lambda done, total: progress("images", done, total))
         if video is not None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gensoup.runtime.classifier import Classifier
 
 _LARGEST_SHOWN = 12
+_RATIOS = ("precision", "recall", "specificity", "f1")
 
 
 def eval_command(
@@ -40,7 +41,7 @@ def eval_command(
 
     from gensoup.bench.dataset import LabelledFolder
     from gensoup.bench.evaluate import evaluate, evaluation_to_dict
-    from gensoup.bench.roles import read_roles
+    from gensoup.bench.held_out import unseen_images
     from gensoup.runtime.classifier import Classifier
     from gensoup.runtime.console import stage_bars
     from gensoup.runtime.files import check_outputs, write_atomic
@@ -51,7 +52,8 @@ def eval_command(
         classifier = Classifier.load(bundle, engine, precision, threads, require_signature, engines_dir, progress)
     folder = LabelledFolder.open(data)
     if roles is not None:
-        folder = folder.only(read_roles(roles).get("test", ()))
+        assert classifier.manifest is not None
+        folder = unseen_images(folder, roles, classifier.manifest)
     with stage_bars() as progress:
         evaluation = evaluate(classifier, folder, lambda done, total: progress("eval", done, total))
     _show(Console(), classifier, folder, evaluation)
@@ -70,7 +72,9 @@ def _show(console: Console, classifier: Classifier, folder: LabelledFolder, eval
 
     scores, labels = evaluation.scores, [escape(label) for label in classifier.labels]
     drawn = "groups" if folder.groups is not None else "images"
-    metrics = Table("Metric", "Value", f"95% interval (over {drawn})", title=f"{scores.n} images")
+    present = len(labels) - len(evaluation.absent)
+    over = f", macro means over {present} of {len(labels)} classes" if evaluation.absent else ""
+    metrics = Table("Metric", "Value", f"95% interval (over {drawn})", title=f"{scores.n} images{over}")
     for name, title in TITLES.items():
         low, high = scores.intervals.get(name, (None, None))
         interval = "—" if low is None else f"{low:.4f} … {high:.4f}"
@@ -80,8 +84,9 @@ def _show(console: Console, classifier: Classifier, folder: LabelledFolder, eval
     columns = scores.per_class
     classes = Table("Class", "Images", "Precision", "Recall", "Specificity", "F1", title="Classes")
     for index, label in enumerate(labels):
-        ratios = (f"{columns[name][index]:.4f}" for name in ("precision", "recall", "specificity", "f1"))
-        classes.add_row(label, str(columns["support"][index]), *ratios)
+        support = columns["support"][index]
+        ratios = (f"{columns[name][index]:.4f}" if support else "—" for name in _RATIOS)
+        classes.add_row(label, str(support), *ratios)
     console.print(classes)
 
     if len(labels) <= _LARGEST_SHOWN:
@@ -100,7 +105,7 @@ def _show(console: Console, classifier: Classifier, folder: LabelledFolder, eval
         "`gensoup bench` measures real time.",
         highlight=False,
     )
-    for line in remarks(folder, evaluation):
+    for line in remarks(classifier, folder, evaluation):
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if folder.unmatched_groups:
         console.print(f"[yellow]groups.csv: {folder.unmatched_groups} lines name no image of this folder[/]")

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gensoup.bench.dataset import LabelledFolder
+from gensoup.bench.held_out import seen_remark
 from gensoup.bench.metrics import Scores, score
 from gensoup.bench.statistics import percentile
 from gensoup.bench.thresholds import certain
@@ -126,12 +127,17 @@ def evaluate(
     )
 
 
-def remarks(folder: LabelledFolder, evaluation: Evaluation) -> list[str]:
+def remarks(classifier: Classifier, folder: LabelledFolder, evaluation: Evaluation) -> list[str]:
     """What a reader of the metrics must know, a line each."""
     lines = []
+    if seen := seen_remark(folder, classifier.manifest):
+        lines.append(seen)
     if evaluation.absent:
-        absent = _listed(evaluation.absent)
-        lines.append(f"{folder.path} has no image of {absent}, which the bundle knows: the metrics say nothing of them")
+        absent, present = _listed(evaluation.absent), len(classifier.labels) - len(evaluation.absent)
+        lines.append(
+            f"{folder.path} has no image of {absent}, which the bundle knows: the metrics say nothing of them, macro "
+            f"means are over the {present} classes present"
+        )
     if chance := evaluation.scores.chance_remark:
         lines.append(chance)
     return lines
@@ -147,6 +153,7 @@ def evaluation_to_dict(
         "labels": list(classifier.labels),
         "bundle": str(bundle),
         "bundle_sha256": classifier.sha256,
+        "model_sha256": classifier.model_sha256,
         "engine": classifier.engine.name,
         "precision": classifier.precision,
         "ran": evaluation.ran,
@@ -155,7 +162,8 @@ def evaluation_to_dict(
         "grouped": folder.groups is not None,
         "skipped": list(evaluation.skipped),
         "absent_classes": list(evaluation.absent),
-        "notes": remarks(folder, evaluation),
+        "macro_over": [label for label in classifier.labels if label not in evaluation.absent],
+        "notes": remarks(classifier, folder, evaluation),
         "frames_per_second": evaluation.frames_per_second,
         "latency_ms": evaluation.latency_percentiles,
         "certain": None if certain is None else _certain_to_dict(classifier, certain),

@@ -81,6 +81,7 @@ class Verdict:
     engine: str = ""
     precision: str = ""
     bundle_sha256: str = ""
+    model_sha256: str = ""
     device: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -194,6 +195,7 @@ def run_gate(
         engine=engine_name,
         precision=classifier.precision,
         bundle_sha256=classifier.sha256,
+        model_sha256=classifier.model_sha256,
         device=fingerprint(engine_name),
     )
     return verdict, trace

@@ -1,8 +1,9 @@
 """Classification metrics with bootstrap intervals (thesis §2.5), on numpy alone.
 
-A class counts in the macro averages when it occurs in the truth or in the predictions; a ratio of nothing to nothing
-is 0. Both are scikit-learn's conventions, so that the numbers can be compared. Rows of a confusion matrix are the
-truth, columns the predictions.
+The macro averages are over the classes that occur in the truth: of the others nothing is known, and a 0 in their place
+would say that they were all missed (scikit-learn counts a class in that is predicted only, unless it is given
+``labels``). Images called such a class count against their own. A ratio of nothing to nothing is 0, as in scikit-learn.
+Rows of a confusion matrix are the truth, columns the predictions.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def summaries(confusion: NDArray[Any]) -> dict[str, Floats]:
     total = actual.sum(-1)
     correct = right.sum(-1)
     spread = (total**2 - (called**2).sum(-1)) * (total**2 - (actual**2).sum(-1))
-    counted = (actual + called) > 0
+    counted = actual > 0
     classes = per_class(confusion)
     macro = {name: _ratio((classes[name] * counted).sum(-1), counted.sum(-1)) for name in classes if name != "support"}
     precision, recall = macro["precision"], macro["recall"]
@@ -182,6 +183,7 @@ def score(
 
     groups: one label an image (patient, examination or scene); whole groups are drawn with replacement, for images of
         one patient are no independent evidence. None draws single images.
+    Draws in which one class alone is left say nothing of MCC and are left out of its interval.
     Percentile intervals say nothing where nothing varies: without a single mistake they are as narrow as [1, 1].
     The interval of ``calibration_error`` is shifted by the bootstrap's own bias (a resample's steps are noisier than
     the data's, so its error is larger). Raises ValueError for shapes that do not fit, classes outside 0…K − 1, or
@@ -204,8 +206,9 @@ def score(
         draws["calibration_error"] += estimates["calibration_error"] - draws["calibration_error"].mean()
         tails = [(1 - confidence) / 2, (1 + confidence) / 2]
         for name, values in draws.items():
-            low, high = np.quantile(values, tails)
-            intervals[name] = (float(low), float(high))
+            if len(defined := values[~np.isnan(values)]):
+                low, high = np.quantile(defined, tails)
+                intervals[name] = (float(low), float(high))
         low, high = intervals["calibration_error"]
         intervals["calibration_error"] = (max(low, 0.0), min(high, 1.0))
     return Scores(
@@ -216,7 +219,8 @@ def score(
 def _bootstrap(
     truth: Counts, probabilities: Floats, group_of: Counts, resamples: int, generator: np.random.Generator
 ) -> dict[str, Floats]:
-    """Every metric of ``resamples`` draws of groups with replacement: name → float64 [resamples].
+    """Every metric of ``resamples`` draws of groups with replacement: name → float64 [resamples]; MCC is NaN in draws
+    of one class.
 
     A draw is a weight a group; each metric needs only weighted counts, so no image is ever copied.
     """
@@ -237,7 +241,9 @@ def _bootstrap(
             calibration[row] = np.abs(np.bincount(step, gap * weight, CALIBRATION_BINS)).sum() / total
             likelihood[row] = surprise @ weight / total
         extra = {"calibration_error": calibration, "negative_log_likelihood": likelihood}
-        parts.append({**summaries(confusions), **extra})
+        drawn = summaries(confusions)
+        drawn["mcc"] = np.where((confusions.sum(-1) > 0).sum(-1) > 1, drawn["mcc"], np.nan)
+        parts.append({**drawn, **extra})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -114,9 +114,14 @@ class DeviceProfile:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+            raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
         except ValueError as error:
             raise DataError(f"{path}: not a device profile (no JSON); probe the device again") from error
+        if isinstance(values, dict) and "graphs" in values and "estimates" not in values:
+            raise DataError(
+                f"{path}: is the list of a probe kit, not what was measured with it; give a device profile, such "
+                "as the device.json of a run that was probed there"
+            )
         try:
             version = int(values["schema_version"])
             if version > SCHEMA_VERSION:
@@ -124,7 +129,7 @@ class DeviceProfile:
             estimates = {_checked_key(key): _estimate(entry) for key, entry in values["estimates"].items()}
             return cls(dict(values["device"]), _positive(values["rate_hz"]), estimates)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{path}: malformed device profile ({error!r}); probe the device again") from error
+            raise DataError(f"{path}: malformed device profile ({_fault(error)}); probe the device again") from error
 
 
 @lru_cache(maxsize=1)
@@ -143,6 +148,10 @@ def _estimate(entry: Mapping[str, Any]) -> LatencyEstimate:
     if not p50 <= p95 <= p99:
         raise ValueError("percentiles out of order")
     return LatencyEstimate(p50, p95, p99, int(entry["frames"]), int(entry["drops"]))
+
+
+def _fault(error: Exception) -> str:
+    return f"lacks {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _positive(value: Any) -> float:

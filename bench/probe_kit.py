@@ -104,7 +104,8 @@ class ProbeKit:
             made_by = {str(name): str(value) for name, value in values["made_by"].items()}
             return cls(path, int(values["classes"]), graphs, bool(values["complete"]), made_by)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{file}: malformed probe kit ({error!r}); make the kit again") from error
+            fault = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise DataError(f"{file}: malformed probe kit ({fault}); make the kit again") from error
 
     def read(self, graph: KitGraph) -> bytes:
         """A graph's ONNX bytes, checked against its hash. Raises DataError when the file is missing or another."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,3 +36,9 @@ def read_roles(path: Path) -> dict[str, tuple[str, ...]]:
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: not the roles.csv of a run ({error})") from error
     return {role: tuple(files) for role, files in roles.items()}
+
+
+def roles_digest(roles: Mapping[str, tuple[str, ...]]) -> str:
+    """SHA-256 (hex) over which file has which role, in whatever order: tells one run's roles from another's."""
+    lines = sorted(f"{file}\0{role}\n" for role, files in roles.items() for file in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -59,8 +60,7 @@ def write_video(
     A scene lasts about 1.75 s; every label comes once before one comes again, and neighbours always differ.
     Raises UsageError for another suffix or numbers that make no sense, GenSoupError when it cannot be written.
     """
-    if out.suffix.lower() != ".avi":
-        raise UsageError(f"{out}: the video is Motion-JPEG in AVI; name it {out.stem}.avi")
+    _check_suffix(out)
     if not (0 < seconds <= 3600 and 1 <= rate_hz <= 1000):
         raise UsageError(f"a video of {seconds} s at {rate_hz} Hz: take up to 3600 s at 1 to 1000 Hz")
     _check_size(height, width)
@@ -72,10 +72,8 @@ def write_video(
     labels: list[str] = []
     with atomic_path(out) as temporary:
         video = temporary.with_name(f"{temporary.name}.avi")  # OpenCV picks the container by suffix
-        writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), rate_hz, (width, height))
+        writer = _open_writer(out, video, rate_hz, height, width)
         try:
-            if not writer.isOpened():
-                raise GenSoupError(f"{out}: this OpenCV cannot write Motion-JPEG video; install opencv-python")
             writer.set(cv2.VIDEOWRITER_PROP_QUALITY, _JPEG_QUALITY)
             for scene, label in enumerate(order):
                 endoscope = SyntheticEndoscope(_scene_seed(seed, -1, scene), label, height, width)
@@ -92,6 +90,27 @@ def write_video(
             writer.release()
             video.unlink(missing_ok=True)
     return labels
+
+
+def check_video(out: Path) -> None:
+    """Raise what :func:`write_video` would before its first frame: UsageError for another suffix, GenSoupError where
+    this OpenCV cannot write such a video."""
+    _check_suffix(out)
+    with tempfile.TemporaryDirectory() as folder:
+        _open_writer(out, Path(folder) / "probe.avi", 30.0, MIN_SIDE, MIN_SIDE).release()
+
+
+def _check_suffix(out: Path) -> None:
+    if out.suffix.lower() != ".avi":
+        raise UsageError(f"{out}: the video is Motion-JPEG in AVI; name it {out.with_suffix('.avi')}")
+
+
+def _open_writer(out: Path, file: Path, rate_hz: float, height: int, width: int) -> cv2.VideoWriter:
+    """Raises GenSoupError, naming ``out``."""
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), rate_hz, (width, height))
+    if not writer.isOpened():
+        raise GenSoupError(f"{out}: this OpenCV cannot write Motion-JPEG video; install opencv-python")
+    return writer
 
 
 def _write_scenes(

@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from gensoup.bench.dataset import LabelledFolder
-from gensoup.export.architectures import check_names, initial_model, pretrained_weights
+from gensoup.export.architectures import initial_model, pretrained_weights
 from gensoup.export.batch_norm import reestimate_batch_norm
+from gensoup.export.names import check_names
 from gensoup.runtime.console import StageProgress, stage_bars
 from gensoup.runtime.errors import DataError, GenSoupError, UsageError
 from gensoup.runtime.files import write_atomic

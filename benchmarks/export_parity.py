@@ -30,12 +30,14 @@ from quality_pool import open_folder
 from torch import nn
 
 from gensoup.bench.metrics import confusion_matrix, summarise
-from gensoup.export.architectures import ARCHITECTURES, check_names, initial_model, pretrained_weights
+from gensoup.export.architectures import initial_model, pretrained_weights
 from gensoup.export.batch_norm import reestimate_batch_norm
 from gensoup.export.graph import standardise, to_onnx, to_planes
+from gensoup.export.names import ARCHITECTURES, check_names
 from gensoup.export.parity import reference_probabilities
-from gensoup.export.precisions import PRECISIONS, build_graph, parse_precisions
-from gensoup.export.proof import Proof, parse_engines
+from gensoup.export.precisions import build_graph
+from gensoup.export.proof import Proof
+from gensoup.export.request import PRECISIONS, parse_engines, parse_precisions
 from gensoup.export.samples import MAX_CALIBRATION_FRAMES, MAX_PARITY_FRAMES, Samples, evenly
 from gensoup.runtime.console import StageProgress, stage_bars
 from gensoup.runtime.errors import GenSoupError

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gensoup.export.architectures import ARCHITECTURES, initial_model
+from gensoup.export.architectures import initial_model
 from gensoup.export.graph import to_onnx
+from gensoup.export.names import ARCHITECTURES
 from gensoup.export.saliency import SaliencyRange
 from gensoup.runtime.engines import load_engine
 

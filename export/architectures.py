@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
+import contextlib
 import hashlib
+import io
 import logging
 import warnings
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -15,25 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gensoup.runtime.errors import GenSoupError, UsageError
-
-LEAST_SIZE, LARGEST_SIZE = 32, 1024  # pixels
-WHOLE_SIZE = f"a whole number between {LEAST_SIZE} and {LARGEST_SIZE}"
-
-# The thesis' two alphabets (ch. 3 and ch. 5) together.
-ARCHITECTURES = (
-    "mobilenet_v3_small",
-    "mobilenet_v3_large",
-    "shufflenet_v2_x1_0",
-    "shufflenet_v2_x1_5",
-    "shufflenet_v2_x2_0",
-    "squeezenet1_1",
-    "mnasnet1_0",
-    "regnet_x_400mf",
-    "regnet_y_400mf",
-    "efficientnet_v2_s",
-    "convnext_tiny",
-)
+from gensoup.runtime.errors import GenSoupError
 
 
 class _MNASNet(torchvision.models.MNASNet):
@@ -44,26 +26,6 @@ class _MNASNet(torchvision.models.MNASNet):
 
 class WeightsError(GenSoupError):
     """Initial weights that are missing, unreadable or of another network."""
-
-
-@cache
-def known_architectures() -> tuple[str, ...]:
-    """Names of all torchvision classifiers."""
-    return tuple(torchvision.models.list_models(module=torchvision.models))
-
-
-def check_names(names: tuple[str, ...]) -> None:
-    """Raise UsageError, with the nearest names, when a name is no torchvision classifier."""
-    for name in names:
-        if name not in known_architectures():
-            near = ", ".join(difflib.get_close_matches(name, known_architectures(), 3)) or ", ".join(ARCHITECTURES)
-            raise UsageError(f"--architectures: '{name}' is unknown; did you mean {near}?")
-
-
-def check_size(size: int) -> None:
-    """Raise UsageError for an image size that some of them shrink to nothing, or that no device serves."""
-    if not LEAST_SIZE <= size <= LARGEST_SIZE:
-        raise UsageError(f"--size {size}: must be {WHOLE_SIZE}")
 
 
 def build(name: str, classes: int) -> nn.Module:
@@ -110,7 +72,8 @@ def pretrained_weights(name: str, classes: int, weights_dir: Path | None, downlo
         return None
     try:
         weights = torchvision.models.get_model_weights(name)["DEFAULT"]
-        state = weights.get_state_dict(progress=False, check_hash=True)
+        with contextlib.redirect_stdout(io.StringIO()):  # it announces every download, those that fail too
+            state = weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError, KeyError) as error:
         raise WeightsError(f"no ImageNet weights: not in --weights-dir, download failed ({_line(error)})") from error
     return _fitting(state, name, classes, f"torchvision's weights for {name}")

@@ -16,7 +16,7 @@ from typing import Any
 from gensoup.bench.dataset import GROUPS_FILE
 from gensoup.bench.metrics import TITLES
 from gensoup.bench.roles import ROLES_FILE, read_roles
-from gensoup.export.trained import METRICS_FILE
+from gensoup.export.run_files import METRICS_FILE
 from gensoup.runtime.bundle import Manifest
 
 _EMPHASIS = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word stands for itself

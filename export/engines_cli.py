@@ -26,6 +26,21 @@ class EngineJob:
     sms: tuple[str, ...] = ()
     engines_dir: Path | None = None
 
+    def check(self) -> None:
+        """Raise MissingDependencyError for a library that is not installed, UsageError for a generation it does not
+        know, WriteError for a folder that cannot be written: before the work begins."""
+        from gensoup.runtime.engines.tensorrt_build import check_sms
+        from gensoup.runtime.engines.tensorrt_library import load_tensorrt
+        from gensoup.runtime.files import check_writable
+
+        for library in self.libraries:
+            load_tensorrt(library)
+        check_sms(self.sms)
+        if self.engines_dir is not None:
+            if self.engines_dir.exists() and not self.engines_dir.is_dir():
+                raise UsageError(f"--engines-dir {self.engines_dir}: is a file; name a folder")
+            check_writable(self.engines_dir / "engine", "--engines-dir")
+
 
 def split_targets(targets: str | None, sm: str | None, engines_dir: Path | None) -> tuple[list[str], EngineJob | None]:
     """The targets that are files beside the bundle, and the engines to build (None: none). Raises UsageError."""
@@ -61,10 +76,8 @@ def build_engines(
     from gensoup.runtime.bundle import read_bundle
     from gensoup.runtime.console import stage_bars
     from gensoup.runtime.engines.tensorrt_build import build_ahead_of_time, build_here
-    from gensoup.runtime.engines.tensorrt_library import load_tensorrt
 
-    for library in job.libraries:
-        load_tensorrt(library)  # before any work: it may not be installed
+    job.check()
     opened = read_bundle(bundle, require_signature)
     asked = list(opened.models) if precisions is None else list(precisions)
     if missing := [precision for precision in asked if precision not in opened.models]:

@@ -13,9 +13,6 @@ from gensoup.export.inspect_cli import show_bundle
 from gensoup.runtime.signature_cli import RequireSignature, ask_passphrase
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from gensoup.export.parity_page import ParityReport
     from gensoup.runtime.signature import SigningKey
 
 
@@ -25,6 +22,10 @@ def export_command(
         typer.Argument(help="Run folder of a finished training; with --target tensorrt or tensorrt-rtx a bundle too."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The bundle to write, NAME.gensoup.")] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace a bundle of that name, and what was exported beside it."),
+    ] = False,
     data: Annotated[
         Path | None, typer.Option(help="The dataset folder, where it is no more where the run was trained.")
     ] = None,
@@ -46,7 +47,7 @@ def export_command(
     sm: Annotated[
         str | None,
         typer.Option(
-            help="With --target tensorrt-rtx: build for these GPU generations (75,80,86,89,120), without a GPU."
+            help="With --target tensorrt-rtx: build for these GPU generations (75,80,86,89,120,121), without a GPU."
         ),
     ] = None,
     engines_dir: Annotated[Path | None, typer.Option(help="With --sm: the folder for the engines.")] = None,
@@ -80,6 +81,7 @@ def export_command(
     bundle: dict[str, object] = {
         "a run folder": run,
         "--out": out,
+        "--force": force or None,
         "--data": data,
         "--target": target,
         "--sm": sm,
@@ -110,16 +112,41 @@ def export_command(
         if probe_kit is not None:
             _probe_kit(probe_kit, architectures, size, asked)
         elif run is not None and out is not None:
-            from gensoup.runtime.engines.tensorrt_library import load_tensorrt
-
-            for library in () if job is None else job.libraries:
-                load_tensorrt(library)  # before the work begins: it may not be installed
-            _bundle(run, out, data, asked, files, engines, parity_report, json, _signing_key(sign))
+            names = None if engines is None else engines.split(",")
+            written = {"--out": out, "--parity-report": parity_report, "--json": json}
+            key = _signing_key(sign)
+            _check_bundle(run, written, sign, asked, files, names, force)
+            if job is not None:
+                job.check()
+            _bundle(run, out, data, asked, files, names, parity_report, json, key, force)
             if job is not None:
                 build_engines(out, job)
     except ModuleNotFoundError as error:
         package = error.name or "torch"
         raise MissingDependencyError(package, "cpu" if package == "onnxruntime" else "train") from error
+
+
+def _check_bundle(
+    run: Path,
+    written: Mapping[str, Path | None],
+    sign: Path | None,
+    precisions: Sequence[str],
+    targets: Sequence[str],
+    engines: Sequence[str] | None,
+    force: bool,
+) -> None:
+    """Refuse what is wrong at a glance before PyTorch is imported, which takes seconds."""
+    from gensoup.bench.roles import ROLES_FILE
+    from gensoup.export.request import check_out, parse_engines, parse_precisions, parse_targets
+    from gensoup.export.run_files import METRICS_FILE, MODEL_FILE, check_finished
+    from gensoup.runtime.files import check_outputs
+
+    out = written["--out"]
+    assert out is not None
+    check_finished(run, MODEL_FILE)
+    parse_engines(engines)
+    check_out(out, parse_precisions(precisions), parse_targets(targets), force)
+    check_outputs(written, (sign, *(run / name for name in (MODEL_FILE, METRICS_FILE, ROLES_FILE))))
 
 
 def _first_given(options: dict[str, object]) -> str | None:
@@ -171,14 +198,17 @@ def _bundle(
     data: Path | None,
     precisions: Sequence[str],
     targets: Sequence[str],
-    engines: str | None,
+    engines: Sequence[str] | None,
     parity_report: Path | None,
     json: Path | None,
     key: SigningKey | None,
+    force: bool,
 ) -> None:
     from rich.console import Console
 
     from gensoup.export.exporter import export_run
+    from gensoup.export.parity_table import show_parity
+    from gensoup.export.run_files import was_refitted
     from gensoup.runtime.bundle import sign_bundle
     from gensoup.runtime.console import stage_bars
 
@@ -190,16 +220,19 @@ def _bundle(
             progress,
             precisions=precisions,
             targets=targets,
-            engines=None if engines is None else engines.split(","),
+            engines=engines,
             parity_json=json,
             parity_page=parity_report,
+            force=force,
         )
     if key is not None:
         sign_bundle(out, key, out)
     console = Console()
-    _show(console, exported.report)
+    show_parity(console, exported.report, was_refitted(run))
     for path in exported.target_files:
         console.print(f"{path}: {path.stat().st_size / 1e6:.1f} MB", markup=False, highlight=False, soft_wrap=True)
+    for path in exported.removed:
+        console.print(f"{path}: removed, of an earlier export", markup=False, highlight=False, soft_wrap=True)
     console.print(
         f"{exported.path}: {exported.size_bytes / 1e6:.1f} MB, sha256 {exported.sha256[:16]}…"
         + ("" if key is None else f", signed by {key.public.name}"),
@@ -212,19 +245,26 @@ def _bundle(
 def _probe_kit(path: Path, architectures: str | None, size: str | None, precisions: Sequence[str]) -> None:
     from rich.console import Console
 
-    from gensoup.export.architectures import ARCHITECTURES
-    from gensoup.export.precisions import parse_precisions
-    from gensoup.export.probe_kit import write_probe_kit
+    from gensoup.export.names import ARCHITECTURES, check_names, check_size
+    from gensoup.export.request import parse_precisions
     from gensoup.runtime.console import stage_bars
     from gensoup.runtime.errors import UsageError
+    from gensoup.runtime.files import check_writable
 
     try:
         sizes = [int(text) for text in (size or "").split(",")]
     except ValueError as error:
         raise UsageError(f"--size {size}: must be whole numbers of pixels, such as 96,128,224") from error
     names = ARCHITECTURES if architectures is None else [name.strip() for name in architectures.split(",")]
+    asked = parse_precisions(precisions, always="")
+    check_names(tuple(names))
+    for one in sizes:
+        check_size(one)
+    check_writable(path, "--probe-kit")
+    from gensoup.export.probe_kit import write_probe_kit  # after all that can be told without PyTorch
+
     with stage_bars() as progress:
-        kit = write_probe_kit(path, names, sizes, parse_precisions(precisions, always=""), progress)
+        kit = write_probe_kit(path, names, sizes, asked, progress)
     total = sum((path / graph.file).stat().st_size for graph in kit.graphs)
     Console().print(
         f"{path}: {len(kit.graphs)} graphs, {total / 1e6:.1f} MB; untrained, to measure a device with",
@@ -232,50 +272,3 @@ def _probe_kit(path: Path, architectures: str | None, size: str | None, precisio
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _show(console: Console, report: ParityReport) -> None:
-    """A row an engine and precision; then what was built of what was asked for."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    first = report.compared[0].parity
-    console.print(f"parity with {first.reference} on {first.frames} validation images", markup=False, highlight=False)
-    table = Table(box=SIMPLE)
-    for heading in (
-        "",
-        "engine",
-        "apart:\nlargest,\nmean",
-        "labels\nagree",
-        f"MCC on soup ({first.soup_frames}):\ntrained,\nengine",
-    ):
-        table.add_column(heading, overflow="fold")
-    table.add_column("loss\n(95%)", justify="right")
-    for parity in (one.parity for one in report.compared):
-        before = _interval(parity.soup_mcc_reference, parity.soup_mcc_reference_interval)
-        after = _interval(parity.soup_mcc_engine, parity.soup_mcc_engine_interval)
-        table.add_row(
-            parity.precision,
-            parity.engine + (f"\nruns {_counts(parity.ran)}" if parity.ran else ""),
-            f"{parity.largest_difference:.1e}\n{parity.mean_difference:.1e}",
-            f"{parity.label_agreement:.1%}",
-            f"{before}\n{after}",
-            f"{parity.mcc_loss_upper:+.4f}",
-        )
-    console.print(table)
-    for precision, built in report.built.items():
-        kept = built.get("kept_in_fp32")
-        console.print(
-            f"{precision}: built with layers of {_counts(built['built'])}"
-            + (f"; left in fp32: {', '.join(kept)}" if kept else ""),
-            markup=False,
-            highlight=False,
-        )
-
-
-def _counts(kinds: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-
-
-def _interval(value: float, interval: tuple[float, float] | None) -> str:
-    return f"{value:.3f}" + ("" if interval is None else f" [{interval[0]:.2f}, {interval[1]:.2f}]")

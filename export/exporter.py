@@ -19,8 +19,10 @@ from gensoup.export.golden_frames import constant_error, golden_frames
 from gensoup.export.graph import to_onnx
 from gensoup.export.parity import MAX_INT8_TOLERANCE, TOLERANCE, Parity, ParityError, reference_probabilities
 from gensoup.export.parity_page import Compared, ParityReport
-from gensoup.export.precisions import BuiltGraph, build_graph, parse_precisions
-from gensoup.export.proof import Proof, largest_difference, parse_engines
+from gensoup.export.precisions import BuiltGraph, build_graph
+from gensoup.export.proof import Proof, largest_difference
+from gensoup.export.request import check_out, parse_engines, parse_precisions, parse_targets
+from gensoup.export.run_files import fingerprints
 from gensoup.export.saliency_calibration import describe
 from gensoup.export.saliency_parity import MAX_FRAMES as MAX_SALIENCY_FRAMES
 from gensoup.export.saliency_parity import prove_saliency, reference_maps
@@ -32,14 +34,13 @@ from gensoup.export.samples import (
     evenly,
     read_samples,
 )
-from gensoup.export.targets import parse_targets, staged
+from gensoup.export.targets import staged
 from gensoup.export.trained import TrainedModel
-from gensoup.runtime.bundle import MODEL_FILES, SUFFIX, Golden, Manifest, write_bundle
-from gensoup.runtime.classifier import Classifier
+from gensoup.runtime.bundle import MODEL_FILES, Golden, Manifest, bundle_digest, pack_bundle, parse_bundle
+from gensoup.runtime.classifier import Classifier, LoadOptions
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.engines import Engine
 from gensoup.runtime.engines.catalogue import REFERENCE
-from gensoup.runtime.errors import UsageError
 from gensoup.runtime.files import write_atomic
 
 # Of a probability on golden frames: other engines round int8 otherwise than those that were here.
@@ -50,13 +51,15 @@ BELOW_CONSTANT = 0.8
 
 @dataclass(frozen=True)
 class Exported:
-    """The written bundle and the parity that allowed it. target_files: what was written beside it."""
+    """The written bundle and the parity that allowed it. target_files: what was written beside it; removed: what an
+    earlier export had left there."""
 
     path: Path
     sha256: str
     size_bytes: int
     report: ParityReport
     target_files: tuple[Path, ...] = ()
+    removed: tuple[Path, ...] = ()
 
     @property
     def parity(self) -> Parity:
@@ -75,18 +78,19 @@ def export_run(
     engines: Sequence[str] | None = None,
     parity_json: Path | None = None,
     parity_page: Path | None = None,
+    force: bool = False,
 ) -> Exported:
     """Export a finished run as a bundle with a graph for each precision.
 
     Every graph is compared with PyTorch on the run's validation images, read and preprocessed anew from ``data``
     (None: the folder the run was trained on), on every engine of ``engines`` (None: all that are usable here). The
     bundle and the files of ``targets`` are written only if all agree, after it was opened once as a cart would. The
-    parity report is written either way, where a file for it is named.
+    parity report is written either way, where a file for it is named. force: replace an earlier export, with all that
+    it left beside the bundle.
     Raises ParityError, DataError, UsageError, GenSoupError.
     """
-    if out.suffix != SUFFIX:
-        raise UsageError(f"--out {out}: a bundle's name ends in {SUFFIX}")
     asked, targets, proven_on = parse_precisions(precisions), parse_targets(targets), parse_engines(engines)
+    former = check_out(out, asked, targets, force)
     report = progress or (lambda stage, done, total: None)
     trained, model = TrainedModel.load(run)
     folder = data or Path(trained.data)
@@ -135,20 +139,20 @@ def export_run(
         precisions={name: _stated(built, outcome, golden, opened[name]) for name, built in graphs.items()},
         thresholds=dict(zip(trained.labels, trained.thresholds, strict=False)),
         metrics=trained.metrics,
-        provenance={**trained.provenance, "versions": versions()},
+        provenance={**trained.provenance, **fingerprints(run), "versions": versions()},
         saliency=saliency,
     )
-    unproven = out.with_name(f".{out.stem}.unproven{SUFFIX}")
     models = {name: built.model for name, built in graphs.items()}
-    try:
-        sha256 = write_bundle(unproven, manifest, models, golden, card_of_run(manifest, Path(trained.data).name, run))
-        for precision in models:  # not "auto": the machine that exports is seldom the one that runs it
-            Classifier.load(unproven, REFERENCE, precision).engine.close()
-        with staged(targets, out, models, manifest, golden) as files:
-            unproven.replace(out)
-    finally:
-        unproven.unlink(missing_ok=True)
-    return Exported(out, sha256, out.stat().st_size, outcome, tuple(files))
+    content = pack_bundle(out, manifest, models, golden, card_of_run(manifest, Path(trained.data).name, run))
+    packed = parse_bundle(out, content)
+    for precision in models:  # not "auto": the machine that exports is seldom the one that runs it
+        Classifier.of(packed, LoadOptions(REFERENCE, precision)).engine.close()
+    with staged(targets, out, models, manifest, golden) as files:
+        write_atomic(out, content)
+    removed = [path for path in former if path not in (out, *files)]
+    for path in removed:
+        path.unlink(missing_ok=True)
+    return Exported(out, bundle_digest(content), len(content), outcome, tuple(files), tuple(removed))
 
 
 def versions() -> dict[str, str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from gensoup.export.stated import PARITY, built_of, flat, metric_rows, parity_rows
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,8 +20,9 @@ def show_bundle(path: Path, json_out: Path | None, require_signature: Path | Non
     from rich.console import Console
 
     from gensoup.export.inspection import inspect_bundle
-    from gensoup.runtime.files import write_atomic
+    from gensoup.runtime.files import check_outputs, write_atomic
 
+    check_outputs({"--json": json_out}, (path, require_signature))
     found = inspect_bundle(path, require_signature)
     if json_out is not None:
         write_atomic(json_out, json.dumps(found.to_dict(), indent=2, ensure_ascii=False) + "\n")
@@ -55,29 +59,32 @@ def _show_members(console: Console, found: Inspection) -> None:
 
 def _show_manifest(console: Console, found: Inspection) -> None:
     manifest = found.bundle.manifest
-    table = _table("manifest", "")
     steps = manifest.preprocess
-    rows: dict[str, Any] = {
-        "schema version": manifest.schema_version,
+    rows = {
+        "schema version": str(manifest.schema_version),
         "architecture": manifest.architecture,
         "labels": ", ".join(manifest.labels),
         "preprocess": f"{steps.size} px, {steps.fit}, {steps.resize}, crop box {list(steps.crop_box)}",
         "multiply-adds": f"{manifest.macs:,}",
         "parameters": f"{manifest.parameters:,}",
         "thresholds": ", ".join(f"{label} {value:.3f}" for label, value in manifest.thresholds.items()) or "none",
+        **dict(flat(manifest.saliency, "saliency")),
     }
-    stated = manifest.metrics.get("intervals")
-    intervals = stated if isinstance(stated, dict) else {}
-    for name, value in manifest.metrics.items():
-        if value is not intervals:
-            rows[f"metrics: {name}"] = _with_interval(value, intervals.get(name))
-    for name, value in manifest.provenance.items():
-        rows[f"provenance: {name}"] = value if isinstance(value, str | int) else json.dumps(value, ensure_ascii=False)
+    _print_rows(console, ("manifest", ""), rows.items())
+    _print_rows(console, ("metrics", "value", "95% interval"), metric_rows(manifest.metrics))
+    _print_rows(console, ("provenance", ""), flat(manifest.provenance))
+    _print_rows(console, ("parity", *PARITY.values()), parity_rows(manifest.precisions))
     for precision, reached in manifest.precisions.items():
-        rows[f"precision: {precision}"] = ", ".join(f"{name} {_short(value)}" for name, value in reached.items())
-    for name, value in rows.items():
-        table.add_row(_plain(name), _plain(str(value)))
-    console.print(table)
+        _print_rows(console, (f"precision: {precision}", ""), flat(built_of(reached)))
+
+
+def _print_rows(console: Console, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table, unless it would be empty."""
+    table = _table(*head)
+    for row in rows:
+        table.add_row(*map(_plain, row))
+    if table.row_count:
+        console.print(table)
 
 
 def _show_graphs(console: Console, found: Inspection) -> None:
@@ -120,16 +127,3 @@ def _plain(text: str) -> Any:
 
 def _pairs(values: Any) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
-def _with_interval(value: Any, interval: Any) -> str:
-    """A stranger's manifest may hold anything for an interval; what is none is shown as it is."""
-    if isinstance(interval, list) and len(interval) == 2:
-        return f"{_short(value)} [{_short(interval[0])}, {_short(interval[1])}]"
-    return _short(value) + ("" if interval is None else f" {_short(interval)}")
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +13,8 @@ from gensoup.export.int8 import METHOD, calibrate
 from gensoup.export.layers import WeightedLayer, built
 from gensoup.export.proof import Proof
 from gensoup.export.sensitivity import choose_int8
-from gensoup.runtime.bundle import MODEL_FILES
 from gensoup.runtime.console import StageProgress
-from gensoup.runtime.errors import GenSoupError, UsageError
-
-PRECISIONS = tuple(MODEL_FILES)
+from gensoup.runtime.errors import GenSoupError
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +35,6 @@ class BuiltGraph:
         """What the manifest says was asked for and built."""
         kept = {"kept_in_fp32": [layer.name for layer in self.kept]} if self.precision == "int8" else {}
         return {"asked": self.precision, "built": self.built, **kept, **self.how}
-
-
-def parse_precisions(names: Iterable[str], always: str = "fp32") -> tuple[str, ...]:
-    """The precisions to build, each once, ``always`` among them. Raises UsageError for what is none."""
-    asked = [name.strip() for name in names if name.strip()]
-    for name in asked:
-        if name not in PRECISIONS:
-            raise UsageError(f"--precision: '{name}' is unknown, choose from {', '.join(PRECISIONS)}")
-    return tuple(name for name in PRECISIONS if name in asked or name == always)
 
 
 def build_graph(

@@ -18,13 +18,14 @@ import torch
 from numpy.typing import NDArray
 
 from gensoup.bench.probe_kit import KIT_FILE, KitGraph, ProbeKit
-from gensoup.export.architectures import check_names, check_size, count_cost, initial_model
+from gensoup.export.architectures import count_cost, initial_model
 from gensoup.export.batch_norm import reestimate_batch_norm
 from gensoup.export.exporter import versions
 from gensoup.export.graph import to_onnx
 from gensoup.export.half import to_fp16
 from gensoup.export.int8 import calibrate
 from gensoup.export.layers import built
+from gensoup.export.names import check_names, check_size
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import DataError, UsageError
 from gensoup.runtime.files import write_atomic

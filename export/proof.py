@@ -13,9 +13,7 @@ from gensoup.export.parity import Parity, compare, engine_probabilities
 from gensoup.export.parity_page import Compared, worst_frames
 from gensoup.export.samples import Samples
 from gensoup.runtime.engines import Engine, load_engine, precisions_run
-from gensoup.runtime.engines.catalogue import COMPILING, ENGINES, REFERENCE, obstacle, open_engine
-from gensoup.runtime.engines.tensorrt_library import LIBRARIES
-from gensoup.runtime.errors import UsageError
+from gensoup.runtime.engines.catalogue import open_engine
 
 SIMULATED = "fp16 arithmetic, simulated"
 
@@ -62,28 +60,6 @@ class Proof:
 
     def _parity(self, name: str, got: NDArray[np.float32], precision: str) -> Parity:
         return compare(self.expected, got, self.samples, precision=precision, engine=name)
-
-
-def parse_engines(names: Iterable[str] | None) -> tuple[str, ...]:
-    """Names of engines to prove graphs on, the reference engine first and always; None: all that are usable here and
-    need not compile first.
-
-    Raises UsageError for an unknown name or an engine that is proven where it is built, the engine's own error for one
-    that cannot be used here.
-    """
-    if names is None:
-        return tuple(
-            name for name in ENGINES if name == REFERENCE or (name not in COMPILING and obstacle(name) is None)
-        )
-    asked = [name.strip() for name in names if name.strip()]
-    for name in asked:
-        if name not in ENGINES:
-            raise UsageError(f"--engines: '{name}' is unknown, choose from {', '.join(ENGINES)}")
-        if name in LIBRARIES:
-            raise UsageError(f"--engines {name}: is built from a bundle, and proven then; --target {name} does both")
-        if (reason := obstacle(name)) is not None:
-            raise reason
-    return tuple(name for name in ENGINES if name in asked or name == REFERENCE)
 
 
 def largest_difference(engines: Iterable[Engine], frames: NDArray[np.uint8], expected: NDArray[np.float32]) -> float:

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gensoup.export.parity import ParityError
-from gensoup.runtime.bundle import MODEL_FILES, Golden, Manifest
+from gensoup.export.request import target_path
+from gensoup.runtime.bundle import Golden, Manifest
 from gensoup.runtime.engines.openvino import core
-from gensoup.runtime.errors import MissingDependencyError, UsageError
 from gensoup.runtime.files import write_error
-
-TARGETS = ("onnx", "openvino")
-
-
-def parse_targets(names: Iterable[str]) -> tuple[str, ...]:
-    """The targets to write, each once. Raises UsageError for what is none, MissingDependencyError before any work."""
-    asked = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
-    for name in asked:
-        if name not in TARGETS:
-            raise UsageError(f"--target: '{name}' is unknown, choose from {', '.join(TARGETS)}")
-    if "openvino" in asked and importlib.util.find_spec("openvino") is None:
-        raise MissingDependencyError("openvino", "openvino")
-    return asked
 
 
 @contextmanager
@@ -44,19 +31,20 @@ def staged(
         yield []
         return
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.stem}.", suffix=".tmp", dir=out.parent) as folder:
             for precision, model in models.items():
-                stem = out.stem + MODEL_FILES[precision].removeprefix("model").removesuffix(".onnx")
+                place = partial(target_path, Path(folder) / out.name, precision)
                 if "onnx" in targets:
-                    (Path(folder) / f"{stem}.onnx").write_bytes(model)
+                    place(".onnx").write_bytes(model)
                 if "openvino" in targets:
-                    _write_ir(Path(folder) / f"{stem}.xml", model, golden, manifest.tolerance(precision))
+                    _write_ir(place(".xml"), model, golden, manifest.tolerance(precision))
             files = sorted(Path(folder).iterdir())
             yield [out.parent / file.name for file in files]
             for file in files:
                 file.replace(out.parent / file.name)
     except OSError as error:
-        raise write_error(out.parent, error) from error
+        raise write_error(out, error) from error
 
 
 def _write_ir(path: Path, model: bytes, golden: Golden, tolerance: float) -> None:

@@ -12,12 +12,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from gensoup.export.architectures import build
+from gensoup.export.run_files import MODEL_FILE, check_finished
 from gensoup.runtime.errors import GenSoupError
 from gensoup.runtime.files import write_atomic
 from gensoup.runtime.preprocess import Preprocess
-
-MODEL_FILE = "model.safetensors"
-METRICS_FILE = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,10 @@ class TrainedModel:
 
     @classmethod
     def load(cls, run: Path) -> tuple[TrainedModel, nn.Module]:
-        """The description and the network, in eval mode. Raises GenSoupError when the run has no whole model."""
+        """The description and the network, in eval mode. Raises DataError when the run is not
+        finished, GenSoupError when its model is not whole."""
         path = run / MODEL_FILE
-        if not path.is_file():
-            raise GenSoupError(f"{run}: no finished run ({MODEL_FILE} is missing); finish it with train --resume")
+        check_finished(run, MODEL_FILE)
         try:
             with safe_open(path, framework="pt") as file:
                 values = json.loads((file.metadata() or {})["gensoup"])

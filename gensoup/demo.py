@@ -120,7 +120,7 @@ def run_stages(settings: Any, out: Path, console: Any) -> dict[str, Any]:
     bundle = out / "demo.gensoup"
     _stage(console, 3, "export", f"{bundle}, once it equals the trained network")
     with stage_bars() as progress:
-        exported = export_run(out, bundle, progress=progress)
+        exported = export_run(out, bundle, progress=progress, force=True)
     _stage(console, 4, "eval", "the deployed bundle on the test images")
     classifier = Classifier.load(bundle)
     folder = LabelledFolder.open(settings.data).only(read_roles(out / ROLES_FILE)["test"])

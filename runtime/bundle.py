@@ -153,7 +153,14 @@ class Bundle:
 
 
 def write_bundle(path: Path, manifest: Manifest, models: Mapping[str, bytes], golden: Golden, card: str = "") -> str:
-    """Write a bundle atomically and return its digest. The same content gives the same bytes.
+    """Write a bundle atomically and return its digest. See :func:`pack_bundle`."""
+    content = pack_bundle(path, manifest, models, golden, card)
+    write_atomic(path, content)
+    return bundle_digest(content)
+
+
+def pack_bundle(path: Path, manifest: Manifest, models: Mapping[str, bytes], golden: Golden, card: str = "") -> bytes:
+    """The bytes of a bundle that is to stand at ``path``. The same content gives the same bytes.
 
     models: precision → ONNX bytes, the same precisions as in the manifest, else ValueError. Raises BundleError for
     more than a bundle may hold.
@@ -174,8 +181,7 @@ def write_bundle(path: Path, manifest: Manifest, models: Mapping[str, bytes], go
     content = seal(buffer.getvalue())
     if len(content) > MAX_BYTES:
         raise BundleError(f"{path}: {len(content) >> 20} MiB, more than the {MAX_BYTES >> 20} MiB a bundle may have")
-    write_atomic(path, content)
-    return content[-DIGEST_LENGTH:].decode()
+    return content
 
 
 def read_bundle(path: Path, require_signature: Path | None = None) -> Bundle:
@@ -185,6 +191,14 @@ def read_bundle(path: Path, require_signature: Path | None = None) -> Bundle:
     Raises BundleError, one line that names the file, whatever is wrong with it; UsageError for what is no public key.
     """
     return _opened(path, require_signature)[0]
+
+
+def parse_bundle(path: Path, content: bytes) -> Bundle:
+    """As :func:`read_bundle`, of the bytes that are to stand at ``path``."""
+    try:
+        return _parsed(path, unseal(content))
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
 
 
 def sign_bundle(path: Path, key: SigningKey, out: Path) -> str:
@@ -226,7 +240,7 @@ def _content(path: Path) -> bytes:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise BundleError(f"cannot be read ({error.strerror})") from error
+        raise BundleError(f"cannot be read ({error.strerror}); give the path of a bundle, NAME{SUFFIX}") from error
     if len(content) > MAX_BYTES:
         raise BundleError(f"larger than {MAX_BYTES >> 20} MiB, no bundle of ours")
     return content

@@ -177,6 +177,11 @@ class Classifier:
             saliency=heat,
         )
 
+    @property
+    def model_sha256(self) -> str:
+        """Of the trained network's file that the bundle was exported from; empty where it is not known."""
+        return "" if self.manifest is None else str(self.manifest.provenance.get("model_sha256", ""))
+
     def replicas(self, count: int) -> list[Classifier]:
         """``count`` classifiers like this one, each for one thread, all at the same time; this one must rest meanwhile.
 

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,20 +25,52 @@ _REMEDIES = {
     errno.EROFS: _PERMISSION,
     errno.ENOENT: "; name a folder that is there",
     errno.EISDIR: "; name a file",
+    errno.ENOTDIR: "; a folder on the way to it is a file: name another place",
+    errno.ENAMETOOLONG: "; choose a shorter name",
 }
 # As atomic_path names them; SQLite writes a journal beside a database.
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp(-journal)?")
 
 
 def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | None]) -> None:
-    """Raise UsageError where a file to be written, by its option, is one of those that are read, or another output."""
+    """Raise UsageError where a file to be written, by its option, is one of those that are read, another output or a
+    folder, WriteError where it cannot be written: before the work, not after it."""
     taken = {path.resolve(): "is read by this command" for path in inputs if path is not None}
     for option, path in outputs.items():
-        if path is None or (path.exists() and not path.is_file()):  # /dev/null takes anything
+        if path is None or _is_special(path):
             continue
+        if os.path.isdir(path):  # noqa: PTH112  where its name is too long, pathlib raises
+            raise UsageError(f"{option} {path}: is a folder; name a file")
         if reason := taken.get(path.resolve()):
             raise UsageError(f"{option} {path}: {reason} and would be lost; choose another file")
         taken[path.resolve()] = f"is {option}'s, too,"
+        check_writable(path, option)
+
+
+def check_writable(path: Path, option: str = "") -> None:
+    """Raise WriteError where no file or folder could be made at ``path``. It is tried, for permissions do not tell all;
+    nothing is left of it, and no folder on the way is made."""
+    folder = path.parent
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    probe = folder / _beside(path).name
+    try:
+        os.close(os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        probe.unlink()
+    except OSError as error:
+        raise write_error(path, error, option) from error
+
+
+def check_new_folder(path: Path) -> None:
+    """Raise what :func:`atomic_folder` would, before the work: UsageError for a folder that is there and not empty,
+    WriteError where none can be made."""
+    _check_new(path)
+    check_writable(path)
+
+
+def _check_new(path: Path) -> None:
+    if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
+        raise UsageError(f"{path}: exists already; name a new or empty folder")
 
 
 def write_error(path: Path, error: OSError, option: str = "") -> WriteError:
@@ -76,8 +109,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     Raises UsageError when ``path`` exists and is not an empty folder, WriteError when it cannot be written.
     """
-    if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
-        raise UsageError(f"{path}: exists already; name a new or empty folder")
+    _check_new(path)
     temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +146,15 @@ def write_whole(file: io.FileIO, content: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def _is_special(path: Path) -> bool:
+    """Whether it is there and neither file nor folder: a device or a pipe takes anything."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
 def _beside(path: Path) -> Path:
     """A name that nothing has yet, by which :func:`is_temporary` knows it."""
     return path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
@@ -133,10 +174,17 @@ def _sync_folder(folder: Path) -> None:
 def write_atomic(path: Path, content: bytes | str, mode: int = 0o666) -> None:
     """Write ``content`` (text as UTF-8) to ``path`` so that a reader sees the old file or the new one, never half.
 
-    mode: as for :func:`atomic_path`.
+    mode: as for :func:`atomic_path`. What is no file, such as /dev/null, is written to and stays what it is.
     """
+    data = content.encode() if isinstance(content, str) else content
+    if _is_special(path):
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise write_error(path, error) from error
+        return
     with atomic_path(path, mode) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.write_bytes(data)
 
 
 def is_temporary(path: Path) -> bool:

@@ -42,11 +42,20 @@ def sign_command(
     bundle: Annotated[Path, typer.Argument(help="The bundle, NAME.gensoup.", show_default=False)],
     key: Annotated[Path, typer.Option(help="The private key that `gensoup keygen` wrote.")],
     out: Annotated[Path | None, typer.Option(help="Write the signed bundle here; default: in its place.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what stands at --out.")] = False,
 ) -> None:
     """Sign a bundle, beside the signatures that it has. What it is called elsewhere, its SHA-256, stays."""
     from gensoup.runtime.bundle import sign_bundle
+    from gensoup.runtime.errors import UsageError
+    from gensoup.runtime.files import check_outputs, check_writable
     from gensoup.runtime.signature import SigningKey
 
+    if out is None or out.resolve() == bundle.resolve():
+        check_writable(bundle)
+    else:
+        check_outputs({"--out": out}, (key,))
+        if out.is_file() and not force:
+            raise UsageError(f"--out {out}: exists already; --force replaces it, or name another file")
     signing = SigningKey.load(key, ask_passphrase)
     digest = sign_bundle(bundle, signing, out or bundle)
     typer.echo(f"{out or bundle}: signed by {signing.public.name}, sha256 {digest[:16]}…")

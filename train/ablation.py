@@ -16,13 +16,11 @@ from gensoup.train.constraint import PROFILE_FILE, RunProfile, admit
 from gensoup.train.genes import ASTROCYTE_SCALE
 from gensoup.train.report import write_report
 from gensoup.train.run import ALPHABET_FILE, train_run
-from gensoup.train.run_folder import CONFIG_FILE, held
+from gensoup.train.run_folder import ARMS, CONFIG_FILE, held
 from gensoup.train.settings import Settings
 
 ABLATION_FILE = "ablation.json"
 SCHEMA_VERSION = 1
-# Folder of each arm → what its counters are; the genes and all random numbers of the three are the same at the start.
-ARMS = {"with": "own", "without": "off", "shuffled": "shuffled"}
 
 
 def ablate(

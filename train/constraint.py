@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from gensoup.export.architectures import WeightsError, build, count_cost, pretra
 from gensoup.export.graph import to_onnx
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import GenSoupError, UsageError
+from gensoup.train.remarks import by_reason
 from gensoup.train.settings import Settings
 
 # An untrained graph is admitted at this share of the limit, for the gate is stricter than a probe.
@@ -85,15 +87,21 @@ def admit(settings: Settings, classes: int, profile: RunProfile, progress: Stage
     if not candidates:
         over = [out for out in excluded if out.excess is not None]
         if not over:
-            raise GenSoupError(f"no architecture can be used; {excluded[0].name}: {excluded[0].reason}")
+            raise GenSoupError(f"no architecture can be used; {_told(excluded)}")
         nearest = min(over, key=lambda out: out.excess or 0.0)
         untried = [out for out in excluded if out.excess is None]
-        also = f" {len(untried)} more were not tried, {untried[0].name}: {untried[0].reason}" if untried else ""
+        also = f" Not tried: {_told(untried)}" if untried else ""
         raise LimitError(
             f"no architecture meets the limits at {min(settings.sizes)} px; nearest is {nearest.name}: "
             f"{nearest.reason}. {_remedy(settings, nearest)}, lower --size, or name others with --architectures.{also}"
         )
     return Admission(tuple(candidates), tuple(excluded))
+
+
+def _told(excluded: Sequence[Excluded]) -> str:
+    """Each reason once, with all that it is true of."""
+    rows = by_reason({"architecture": out.name, "reason": out.reason} for out in excluded)
+    return "; ".join(f"{names}: {reason}" for names, reason in rows)
 
 
 def _settle(name: str, settings: Settings, classes: int, profile: RunProfile) -> Candidate | Excluded:

@@ -12,7 +12,9 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 # Okabe and Ito's palette: told apart by colour-blind eyes too. Orange-red is kept for limits, grey for the rest.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#B8A800", "#7A4FA3")
@@ -94,13 +96,21 @@ def limit_line(axes: Axes, value: float, text: str) -> None:
 def plain_power(value: float, _: object = None) -> str:
     """A tick of a logarithmic axis as text, since mathematical text is off: ``0.001`` to ``1000``, else ``1e-4``.
 
-    >>> plain_power(1e-6), plain_power(0.01), plain_power(300)
-    ('1e-6', '0.01', '300')
+    >>> plain_power(1e-6), plain_power(0.01), plain_power(300), plain_power(1.25e-4)
+    ('1e-6', '0.01', '300', '1.25e-4')
     """
     if 1e-3 <= value < 1e4:
         return f"{value:g}"
-    digits, power = f"{value:.0e}".split("e")
-    return f"{digits}e{int(power)}"
+    digits, power = f"{value:.2e}".split("e")
+    return f"{float(digits):g}e{int(power)}"
+
+
+def plain_ticks(axis: Axis, low: float, high: float) -> None:
+    """Labels of a logarithmic axis over ``low`` to ``high``: where powers of ten are few, also twice and five times."""
+    if high < 100 * low:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(plain_power)
+    axis.set_minor_formatter(NullFormatter())
 
 
 def svg(figure: Figure, title: str) -> str:

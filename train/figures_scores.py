@@ -73,7 +73,7 @@ def gap(scores: Mapping[str, Mapping[str, Any]], best_mcc: float, deployed: Mapp
         for role in ("search", "soup", "test")
     ]
     if deployed is not None:
-        rows.append(("bundle, evaluated", deployed["mcc"], deployed["intervals"].get("mcc")))
+        rows.append((_deployed(deployed), deployed["mcc"], deployed["intervals"].get("mcc")))
     with drawing(0.7 + 0.32 * len(rows), 5.6) as figure:
         axes = figure.subplots()
         for place, (name, value, interval) in enumerate(rows):
@@ -89,6 +89,13 @@ def gap(scores: Mapping[str, Mapping[str, Any]], best_mcc: float, deployed: Mapp
         axes.set_xlabel("MCC")
         axes.grid(axis="x", alpha=0.3)
         return svg(figure, "MCC of the best individual on search and of the final network on search, soup and test")
+
+
+def _deployed(evaluation: Mapping[str, Any]) -> str:
+    """What was evaluated: "bundle, int8 on openvino-cpu"."""
+    if not evaluation.get("precision"):
+        return "bundle, evaluated"
+    return f"bundle, {evaluation['precision']} on {evaluation['engine']}"
 
 
 def _short(label: str) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from gensoup.train.figures import (
@@ -24,10 +23,11 @@ from gensoup.train.figures import (
     legend,
     limit_line,
     plain_power,
+    plain_ticks,
     svg,
 )
 from gensoup.train.importance import decoded
-from gensoup.train.summary import complete, generations, phases_of
+from gensoup.train.summary import REFIT, complete, generations, phases_of
 
 Individual = Mapping[str, Any]
 PHASE_NAMES = {"branch": "branches"}
@@ -43,7 +43,9 @@ def convergence(individuals: Sequence[Individual], final_mcc: float) -> str:
     drawn = {number: [one["mcc"] for one in mine] for number, mine in search.items() if mine}
     places = list(drawn)
     palette = _architectures(individuals)
-    later = [phase for phase in phases_of(individuals) if phase != "search" and complete(individuals, phase)]
+    later = [
+        phase for phase in phases_of(individuals) if phase not in ("search", REFIT) and complete(individuals, phase)
+    ]
     with drawing(3.7) as figure:
         axes = figure.subplots()
         for outer, alpha in ((10, 0.13), (25, 0.22)):
@@ -178,11 +180,11 @@ def tradeoff(
         largest = max([one[cost] / unit for one in priced] + [final[0] / unit])
         if not timed:
             axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(plain_power)
-            axes.xaxis.set_minor_formatter(NullFormatter())
         if limit is not None and (timed or limit / unit <= largest * 50):
             limit_line(axes, limit / unit, "limit")
             largest = max(largest, limit / unit)
+        if not timed:
+            plain_ticks(axes.xaxis, min([one[cost] / unit for one in priced] + [final[0] / unit]), largest)
         if timed:
             axes.set_xlim(0, largest * 1.05)
         axes.set(xlabel="p99 of a whole frame, ms" if timed else "multiply-adds of a frame, M", ylabel="MCC on search")
@@ -239,11 +241,9 @@ def _logarithmic(axes: Axes, values: NDArray[np.float64]) -> float | None:
     if len(positive) == 0:
         return None
     axes.set_yscale("log")
-    if positive.max() < 100 * positive.min():  # else there may be no power of ten among the ticks
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    plain_ticks(axes.yaxis, positive.min(), positive.max())
     floor = float(positive.min() / 4)
     axes.yaxis.set_major_formatter(lambda value, _: plain_power(value) if value > 2 * floor else "")
-    axes.yaxis.set_minor_formatter(NullFormatter())
     if (values == 0).any():
         axes.axhline(floor, color=OTHERS_COLOUR, lw=0.8, ls=":")
         axes.annotate("0", (1, floor), (3, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=8)

@@ -29,8 +29,7 @@ def preset_names() -> tuple[str, ...]:
 def preset_values(name: str) -> dict[str, Any]:
     """What a preset sets, as attributes of :class:`Settings`. Raises UsageError for an unknown one."""
     if name not in preset_names():
-        near = difflib.get_close_matches(name, preset_names(), 3) or preset_names()
-        raise UsageError(f"--preset: '{name}' is unknown; did you mean {', '.join(near)}?")
+        raise UsageError(f"--preset: {_unknown(name)}")
     base, values = _read(_FOLDER / f"{name}.yaml")
     return values if base is None else _merged(preset_values(base), values)
 
@@ -69,15 +68,14 @@ def _read(path: Path) -> tuple[str | None, dict[str, Any]]:
     try:
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"--config {path}: cannot be read ({error.strerror})") from error
+        raise UsageError(f"--config {path}: cannot be read ({error.strerror}); check the path") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"--config {path}: no YAML ({' '.join(str(error).split())})") from error
     if not isinstance(plain, dict):
         raise UsageError(f"--config {path}: must hold settings, one 'name: value' a line")
     base = plain.pop("preset", None)
     if base is not None and base not in preset_names():
-        near = difflib.get_close_matches(str(base), preset_names(), 3) or preset_names()
-        raise UsageError(f"--config {path}: preset '{base}' is unknown; did you mean {', '.join(near)}?")
+        raise UsageError(f"--config {path}: preset {_unknown(str(base))}")
     try:
         values = plain_to_values({name: value for name, value in plain.items() if name not in _OF_A_RUN})
         if values.get("weights_dir") is not None:
@@ -87,6 +85,12 @@ def _read(path: Path) -> tuple[str | None, dict[str, Any]]:
         raise UsageError(f"--config {path}: {error}") from error
     except (TypeError, ValueError) as error:
         raise UsageError(f"--config {path}: {error}") from error
+
+
+def _unknown(name: str) -> str:
+    if near := difflib.get_close_matches(name, preset_names(), 1):
+        return f"'{name}' is unknown; did you mean {near[0]}?"
+    return f"'{name}' is unknown; the presets are {', '.join(preset_names())}"
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from gensoup.train.constraint import Admission
-from gensoup.train.settings import Settings
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gensoup.train.constraint import Admission
+    from gensoup.train.settings import Settings
 
 
 def remarks(settings: Settings) -> list[str]:
@@ -30,3 +34,12 @@ def remarks_on_alphabet(settings: Settings, admission: Admission) -> list[str]:
             f"which takes part; generation 0 had {len(names)}"
         ]
     return []
+
+
+def by_reason(excluded: Iterable[Mapping[str, str]]) -> list[tuple[str, str]]:
+    """What was excluded, of ``architecture`` and ``reason`` each, as (names, reason): what is true of many, such as
+    weights that cannot be downloaded, is told once."""
+    names: dict[str, list[str]] = {}
+    for out in excluded:
+        names.setdefault(out["reason"], []).append(out["architecture"])
+    return [(", ".join(mine), reason) for reason, mine in names.items()]

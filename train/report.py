@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,15 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from gensoup.bench.paced import Trace
-from gensoup.runtime.errors import DataError, GenSoupError
+from gensoup.runtime.errors import DataError
 from gensoup.runtime.files import write_atomic
 from gensoup.runtime.images import read_image
 from gensoup.train import figures_latency, figures_scores, figures_search
 from gensoup.train.conclusion import PREDICTIONS_FILE
+from gensoup.train.deployed import Deployed
 from gensoup.train.importance import categories, decoded, numbers
 from gensoup.train.predictions import Predictions, read_predictions
+from gensoup.train.remarks import by_reason
 from gensoup.train.run import read_metrics
 from gensoup.train.summary import COSTS, generations
 
@@ -38,14 +39,13 @@ def write_report(
     """Write ``report.html`` of a finished run and return its path.
 
     bench, evaluation: results of ``gensoup bench --json`` and ``gensoup eval --json``; trace: of ``bench --trace``.
-    Raises GenSoupError when the run is not finished or a file cannot be read.
+    Raises GenSoupError when the run is not finished, a file cannot be read or a result is of another run's bundle.
     """
     metrics = read_metrics(run)
     predictions = read_predictions(run / PREDICTIONS_FILE, metrics["labels"])
     limit_ms = metrics["limit_ms"]
     individuals, summary = metrics["individuals"], metrics["summary"]
-    gate = None if bench is None else _json(bench, "verdict", "gensoup bench --json")
-    deployed = None if evaluation is None else _json(evaluation, "confusion_matrix", "gensoup eval --json")
+    deployed = Deployed.read(run, bench, evaluation)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -62,27 +62,17 @@ def write_report(
         choices=categories(individuals),
         numbers=numbers(individuals),
         generations=len(generations(individuals)),
-        figures=_figures(metrics, limit_ms, deployed),
+        figures=_figures(metrics, limit_ms, deployed.evaluation),
         classes=_classes(metrics),
+        left_out=by_reason([*metrics["excluded"], *metrics["over_the_limit_when_fused"]]),
         samples=_samples(predictions, metrics["labels"], Path(metrics["settings"]["data"])),
-        gate=gate,
-        evaluation=deployed,
+        gate=deployed.gate,
+        evaluation=deployed.evaluation,
         latency=None if trace is None else _latency(trace),
         clinical=(CLINICAL_RECALL, CLINICAL_SPECIFICITY),
     )
     write_atomic(run / REPORT_FILE, page)
     return run / REPORT_FILE
-
-
-def _json(path: Path, key: str, command: str) -> Any:
-    """A command's result, known by a key that it has."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise GenSoupError(f"{path}: not a result in JSON ({error}); write it with `{command}`") from error
-    if not isinstance(values, dict) or key not in values:
-        raise GenSoupError(f"{path}: not a result of `{command}`")
-    return values
 
 
 def _figures(metrics: Mapping[str, Any], limit_ms: float | None, deployed: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.bench.roles import ROLES_FILE, read_roles, write_roles
-from gensoup.export.trained import METRICS_FILE, MODEL_FILE
+from gensoup.export.run_files import METRICS_FILE, MODEL_FILE, check_finished
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import GenSoupError, UsageError, WriteError
 from gensoup.runtime.files import write_atomic
@@ -103,12 +103,13 @@ def _train(
 
 
 def read_metrics(run: Path) -> dict[str, Any]:
-    """``metrics.json`` of a finished run. Raises GenSoupError."""
+    """``metrics.json`` of a finished run. Raises DataError when it is not finished, GenSoupError when it is damaged."""
+    check_finished(run, METRICS_FILE)
     try:
         values: dict[str, Any] = json.loads((run / METRICS_FILE).read_text(encoding="utf-8"))
         return values
     except (OSError, ValueError) as error:
-        raise GenSoupError(f"{run}: no finished run ({METRICS_FILE}: {error})") from error
+        raise GenSoupError(f"{run / METRICS_FILE}: cannot be read ({error}); put a copy back or train again") from error
 
 
 def _open_run_folder(settings: Settings, out: Path, fingerprint: str, resume: bool) -> None:

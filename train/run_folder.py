@@ -13,6 +13,8 @@ from gensoup.runtime.files import is_temporary, remove_temporaries, write_error
 
 CONFIG_FILE = "config.yaml"
 CACHE = "cache"
+# Folder of each of an ablation's runs → what its counters are; genes and random numbers are the same at the start.
+ARMS = {"with": "own", "without": "off", "shuffled": "shuffled"}
 
 
 def check_out(out: Path, resume: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from gensoup.export.architectures import ARCHITECTURES
+from gensoup.export.names import ARCHITECTURES
 from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.runtime.files import write_atomic
 from gensoup.runtime.preprocess import Preprocess

@@ -89,27 +89,22 @@ def train_command(
     ] = None,
 ) -> None:
     """Search for a small network under a hard limit and fuse what was found."""
-    from gensoup.runtime.errors import MissingDependencyError, UsageError, WriteError
+    from gensoup.bench.probe import DeviceProfile
+    from gensoup.runtime.errors import DataError, MissingDependencyError, UsageError, WriteError
 
     sizes = None if size is None else _sizes(size)
-    _check_paths(data, out, config, weights_dir, None if ablate is not None else resume)
+    _check_paths(data, out, config, weights_dir, device_profile, json, None if ablate is not None else resume)
+    if device_profile is not None and (min_fps is not None or max_latency_ms is not None):
+        DeviceProfile.load(device_profile)
     from rich.console import Console
 
     from gensoup.runtime.console import stage_bars
     from gensoup.runtime.files import write_atomic
-
-    try:
-        from gensoup.train.ablation import ABLATION_FILE, ARMS
-        from gensoup.train.ablation import ablate as run_ablation
-        from gensoup.train.genes import ASTROCYTE_SCALE
-        from gensoup.train.presets import compose, recompose
-        from gensoup.train.remarks import remarks
-        from gensoup.train.report import REPORT_FILE, write_report
-        from gensoup.train.run import METRICS_FILE, train_run
-        from gensoup.train.run_folder import CONFIG_FILE
-        from gensoup.train.settings import Settings
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(error.name or "torch", "train") from error
+    from gensoup.train.genes import ASTROCYTE_SCALE
+    from gensoup.train.presets import compose, recompose
+    from gensoup.train.remarks import remarks
+    from gensoup.train.run_folder import ARMS, CONFIG_FILE
+    from gensoup.train.settings import Settings
 
     named: dict[str, Any] = {
         "sizes": sizes,
@@ -139,11 +134,19 @@ def train_command(
         settings = compose(str(data), preset, config, options)
     if device_profile is not None and settings.limit_ms is None:
         raise UsageError("--device-profile: give --min-fps or --max-latency-ms too, what the device must hold")
+    if settings.weights_dir is not None and not Path(settings.weights_dir).is_dir():
+        raise DataError(f"--weights-dir {settings.weights_dir}: no such folder; name where the weights are")
+    try:  # after all that can be told without PyTorch, which takes seconds to import
+        from gensoup.export.run_files import METRICS_FILE
+        from gensoup.train.ablation import ABLATION_FILE
+        from gensoup.train.ablation import ablate as run_ablation
+        from gensoup.train.report import REPORT_FILE, write_report
+        from gensoup.train.run import train_run
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(error.name or "torch", "train") from error
     said = remarks(settings)  # now, and not only once hours have passed
     for line in said:
         Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    if settings.weights_dir is not None and not Path(settings.weights_dir).is_dir():
-        raise UsageError(f"--weights-dir {settings.weights_dir}: no such folder; name where the weights are")
     try:
         with stage_bars() as progress:
             if ablate is not None:
@@ -181,9 +184,18 @@ def report_command(
     """Write a run's report.html again, with the deployed bundle's accuracy and frame rate."""
     from rich.console import Console
 
+    from gensoup.bench.paced import Trace
+    from gensoup.export.run_files import METRICS_FILE, check_finished
     from gensoup.runtime.errors import MissingDependencyError
+    from gensoup.runtime.files import check_writable
+    from gensoup.train.deployed import Deployed
 
-    try:
+    check_finished(run, METRICS_FILE)
+    check_writable(run / METRICS_FILE)
+    Deployed.read(run, bench, evaluation)
+    if trace is not None:
+        Trace.load(trace)
+    try:  # after all that can be told without PyTorch, which takes seconds to import
         from gensoup.train.report import write_report
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or "torch", "train") from error
@@ -205,11 +217,12 @@ def result_table(metrics: dict[str, Any]) -> Any:
     from rich.markup import escape
     from rich.table import Table
 
+    from gensoup.train.remarks import by_reason
+
     table = Table(show_header=False, title="Result of the search")
-    for out in metrics["excluded"]:
-        table.add_row("excluded", escape(f"{out['architecture']}: {out['reason']}"))
-    for out in metrics["over_the_limit_when_fused"]:
-        table.add_row("excluded when fused", escape(f"{out['architecture']}: {out['reason']}"))
+    for title, excluded in (("", metrics["excluded"]), (" when fused", metrics["over_the_limit_when_fused"])):
+        for names, reason in by_reason(excluded):
+            table.add_row(f"excluded{title}", escape(f"{names}: {reason}"))
     table.add_row("network", f"{metrics['architecture']} at {metrics['size']} px")
     table.add_row("multiply-adds, parameters", f"{metrics['macs'] / 1e6:.1f} M, {metrics['parameters'] / 1e6:.2f} M")
     table.add_row("soup", ", ".join(metrics["soup"]["ingredients"]))
@@ -255,19 +268,30 @@ def _ablation_table(result: dict[str, Any]) -> Any:
     return table
 
 
-def _check_paths(data: Path, out: Path, config: Path | None, weights_dir: Path | None, resume: bool | None) -> None:
+def _check_paths(
+    data: Path,
+    out: Path,
+    config: Path | None,
+    weights_dir: Path | None,
+    device_profile: Path | None,
+    json: Path | None,
+    resume: bool | None,
+) -> None:
     """Refuse what is wrong at a glance before PyTorch is imported, which takes seconds. resume: None does not look at
     ``out``."""
     from gensoup.bench.dataset import LabelledFolder
-    from gensoup.runtime.errors import UsageError
+    from gensoup.runtime.errors import DataError, UsageError
+    from gensoup.runtime.files import check_outputs, check_writable
     from gensoup.train.run_folder import check_out
 
     if weights_dir is not None and not weights_dir.is_dir():
-        raise UsageError(f"--weights-dir {weights_dir}: no such folder")
+        raise DataError(f"--weights-dir {weights_dir}: no such folder; name where the weights are")
     if config is not None and not config.exists():
-        raise UsageError(f"--config {config}: no such file or run folder")
+        raise UsageError(f"--config {config}: no such file or run folder; check the path")
     if resume is not None:
         check_out(out, resume)
+    check_outputs({"--json": json}, (config, device_profile))
+    check_writable(out, "--out")
     LabelledFolder.open(data)
 
 

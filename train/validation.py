@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, get_args
 
-from gensoup.export.architectures import WHOLE_SIZE, check_names, check_size
+from gensoup.export.names import WHOLE_SIZE, check_names, check_size
 from gensoup.runtime.errors import UsageError
 from gensoup.runtime.preprocess import Fit
 from gensoup.train.genes import NAMES, NUMBERS

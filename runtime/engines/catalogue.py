@@ -55,9 +55,9 @@ def check_engine(name: str) -> None:
     if name not in obstacles:
         lacking = "; ".join(f"{other}: {_remedy(other, reason)}" for other, reason in obstacles.items() if reason)
         others = f" (not {lacking})" if lacking else ""
-        raise UsageError(f"--engine '{name}': no such engine; usable here: {usable}{others}")
+        raise UsageError(f"engine '{name}': no such engine; usable here: {usable}{others}")
     if (reason := obstacles[name]) is not None:
-        raise UsageError(f"--engine {name}: {_remedy(name, reason)}; usable here: {usable}")
+        raise UsageError(f"engine '{name}': {_remedy(name, reason)}; usable here: {usable}")
 
 
 def ready_without_building(name: str, model: bytes, precision: str, engines_dir: Path | None = None) -> bool:

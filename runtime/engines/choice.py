@@ -74,7 +74,7 @@ def candidates(request: Request, models: Mapping[str, bytes]) -> list[Candidate]
         raise UsageError(f"--engines-dir: holds engines of tensorrt-rtx; leave it out with --engine {request.engine}")
     if request.precision is not None and request.precision not in models:
         raise UsageError(
-            f"--precision '{request.precision}': this bundle holds {', '.join(models)}; "
+            f"precision '{request.precision}': this bundle holds {', '.join(models)}; "
             "gensoup export RUN --precision adds others"
         )
     precisions = [request.precision] if request.precision is not None else list(models)

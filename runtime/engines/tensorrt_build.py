@@ -170,14 +170,19 @@ def known_sms() -> tuple[str, ...]:
     return tuple(sorted((name.removeprefix("SM") for name in members if name.startswith("SM")), key=int))
 
 
+def check_sms(sms: Sequence[str]) -> None:
+    """Raise UsageError for a GPU generation that the installed TensorRT-RTX does not build for."""
+    if sms and (unknown := [sm for sm in sms if sm not in known_sms()]):
+        raise UsageError(f"--sm {','.join(unknown)}: must be of {', '.join(known_sms())}")
+
+
 def _aim(trt: Any, config: Any, sms: Sequence[str]) -> None:
     """Set the GPU generations; for none, the one here: the library's own default would be several."""
     if not sms:
         config.num_compute_capabilities = 1
         config.set_compute_capability(trt.ComputeCapability.CURRENT, 0)
         return
-    if unknown := [sm for sm in sms if sm not in known_sms()]:
-        raise UsageError(f"--sm {','.join(unknown)}: must be of {', '.join(known_sms())}")
+    check_sms(sms)
     config.num_compute_capabilities = len(sms)
     for index, sm in enumerate(sms):
         config.set_compute_capability(trt.ComputeCapability.__members__[f"SM{sm}"], index)

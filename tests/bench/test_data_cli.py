@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from gensoup.bench.data_cli import app
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.bench.importers.kvasir_v2 import CLASSES
-from gensoup.runtime.errors import DataError, UsageError
+from gensoup.runtime.errors import DataError, GenSoupError, UsageError
 
 
 @pytest.fixture
@@ -58,3 +58,11 @@ def test_a_way_to_link_that_is_none(kvasir: Path, tmp_path: Path) -> None:
     arguments = ["import", "kvasir-v2", str(kvasir), "--out", str(tmp_path / "out"), "--link", "soft"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 2 and "--link" in done.output
+
+
+@pytest.mark.parametrize("video", ["x.mp4", "file/x.avi", "."])
+def test_a_video_that_cannot_be_written_is_refused_before_anything_is_drawn(tmp_path: Path, video: str) -> None:
+    (tmp_path / "file").touch()
+    refused = CliRunner().invoke(app, ["synth", str(tmp_path / "out"), "--video", str(tmp_path / video)])
+    assert isinstance(refused.exception, GenSoupError) and str(tmp_path / video) in str(refused.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -237,6 +238,10 @@ def test_a_class_without_images_and_a_bundle_that_guesses_are_said(
     assert json.loads(report.read_text())["absent_classes"] == ["blue"]
     assert "has no image of 'blue', which the bundle knows" in missing and chance.startswith("no better than guessing")
     assert missing in result.output and chance in result.output
+    assert missing.endswith("macro means are over the 2 classes present")
+    assert json.loads(report.read_text())["macro_over"] == ["green", "red"]
+    assert "macro means over 2 of 3 classes" in result.output
+    assert re.search(r"blue +│ +0 +│ +— +│ +— +│ +— +│ +—", result.output)
 
 
 def test_command_raises_errors_of_ours(app: typer.Typer, tiny_bundle: Path, tmp_path: Path) -> None:

@@ -59,9 +59,12 @@ def test_agrees_with_scikit_learn(seed: int) -> None:
 
     got = summarise(confusion)
     assert tuple(got) == SUMMARY_NAMES
+    present = np.unique(truth)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn warns of each class that one side alone has
-        precision, recall, f1, _ = precision_recall_fscore_support(truth, predicted, average="macro", zero_division=0)
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            truth, predicted, labels=present, average="macro", zero_division=0
+        )
         mcc = matthews_corrcoef(truth, predicted)
     assert got["accuracy"] == pytest.approx(np.mean(truth == predicted))
     assert got["mcc"] == pytest.approx(mcc, abs=1e-12)
@@ -69,8 +72,7 @@ def test_agrees_with_scikit_learn(seed: int) -> None:
     assert got["macro_recall"] == pytest.approx(recall)
     assert got["macro_f1"] == pytest.approx(f1)
     columns = per_class(confusion)
-    seen = np.union1d(truth, predicted)
-    assert got["macro_specificity"] == pytest.approx(columns["specificity"][seen].mean())
+    assert got["macro_specificity"] == pytest.approx(columns["specificity"][present].mean())
     harmonic = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
     assert got["f1_of_macros"] == pytest.approx(harmonic)
 
@@ -94,6 +96,19 @@ def test_a_class_never_predicted_has_precision_0_and_still_counts() -> None:
     assert got["macro_precision"] == pytest.approx((4 / 6 + 0) / 2)
     assert got["macro_recall"] == pytest.approx(0.5)
     assert got["mcc"] == 0.0
+
+
+def test_a_class_without_images_is_no_class_that_was_missed() -> None:
+    got = summarise(np.array([[3, 0, 1], [0, 4, 0], [0, 0, 0]]))  # one image is called what the folder has none of
+    assert got["macro_recall"] == pytest.approx((0.75 + 1) / 2)
+    assert got["macro_precision"] == 1 and got["accuracy"] == 7 / 8
+
+
+def test_draws_of_one_class_alone_say_nothing_of_mcc() -> None:
+    truth, sure = np.array([0, 0, 0, 1]), np.array([[1.0, 0], [1, 0], [1, 0], [0, 1]])
+    scores = score(truth, sure)  # (3/4)^4 of the draws have no image of the second class
+    assert scores.intervals["mcc"] == (1.0, 1.0)
+    assert "mcc" not in score(truth[:3], sure[:3]).intervals
 
 
 def test_classes_that_never_occur_do_not_count() -> None:

@@ -10,16 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gensoup.export.architectures import (
-    ARCHITECTURES,
-    WeightsError,
-    build,
-    check_names,
-    count_cost,
-    initial_model,
-    known_architectures,
-    pretrained_weights,
-)
+from gensoup.export.architectures import WeightsError, build, count_cost, initial_model, pretrained_weights
+from gensoup.export.names import ARCHITECTURES, check_names, known_architectures
 from gensoup.runtime.errors import UsageError
 
 SMALL = "shufflenet_v2_x0_5"

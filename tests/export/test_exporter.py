@@ -24,7 +24,8 @@ from gensoup.export.graph import ExplainedGraph
 from gensoup.export.int8 import Calibrated
 from gensoup.export.layers import built, layers
 from gensoup.export.parity import ParityError
-from gensoup.export.proof import SIMULATED, parse_engines
+from gensoup.export.proof import SIMULATED
+from gensoup.export.request import check_out, parse_engines
 from gensoup.export.saliency import SaliencyRange
 from gensoup.export.samples import PARITY_ROLES
 from gensoup.export.sensitivity import Int8Choice
@@ -226,6 +227,40 @@ def test_every_precision_is_built_proven_and_stated(tiny_run: Any, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("quick_graph")
+def test_an_earlier_export_goes_whole_or_not_at_all(tiny_run: Any, tmp_path: Path, gensoup: Any) -> None:
+    out, reference = tmp_path / "b.gensoup", ["onnxruntime-cpu"]
+    for name in ("b.gensoup", "b.onnx", "b.int8.onnx", "b.fp16.xml", "b.fp16.bin", "bb.onnx", "b.png"):
+        (tmp_path / name).write_text(name)
+    with pytest.raises(
+        UsageError, match=r"b.gensoup: exists already \(b.onnx, .*b.int8.onnx beside it\); --force repl"
+    ):
+        export_run(tiny_run.folder, out, targets=["onnx"], engines=reference)
+    code, _, error = gensoup("export", tiny_run.folder, "--out", out)
+    assert code == 64 and "--force" in error and out.read_text() == "b.gensoup"
+    exported = export_run(tiny_run.folder, out, targets=["onnx"], engines=reference, force=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"b.gensoup", "b.onnx", "bb.onnx", "b.png"}
+    assert {path.name for path in exported.removed} == {"b.int8.onnx", "b.fp16.xml", "b.fp16.bin"}
+    assert (tmp_path / "b.onnx").read_bytes() == read_bundle(out).model
+
+
+def test_a_file_in_the_way_of_a_target_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "b.xml").touch()
+    with pytest.raises(UsageError, match=r"b.gensoup: b.xml beside it exists already; --force"):
+        check_out(tmp_path / "b.gensoup", ["fp32"], ["openvino"], False)
+    assert check_out(tmp_path / "b.gensoup", ["fp32"], ["onnx"], False) == []  # no bundle: nobody's but the user's
+    (tmp_path / "b.onnx").mkdir()
+    with pytest.raises(UsageError, match=r"b.onnx is a folder"):
+        check_out(tmp_path / "b.gensoup", ["fp32"], ["onnx"], True)
+
+
+def test_errors_of_writing_name_the_users_file(tiny_run: Any, tmp_path: Path, gensoup: Any) -> None:
+    (tmp_path / "file").touch()
+    for options in (("--out", tmp_path / "file" / "b.gensoup"), ("--out", "b.gensoup", "--json", tmp_path / "file/x")):
+        code, _, error = gensoup("export", tiny_run.folder, *options)
+        assert code == 70 and error.startswith(f"error: {options[-2]} {options[-1]}: cannot be written")
+
+
+@pytest.mark.usefixtures("quick_graph")
 def test_openvinos_ir_gives_the_golden_outputs(tiny_run: Any, tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     export_run(tiny_run.folder, tmp_path / "b.gensoup", targets=["openvino"])
@@ -259,7 +294,7 @@ def test_an_int8_that_fails_on_one_engine_writes_nothing(
     ("options", "message"),
     [
         ({"precisions": ["fp64"]}, "--precision: 'fp64' is unknown, choose from fp32, fp16, int8"),
-        ({"targets": ["tflite"]}, "--target: 'tflite' is unknown"),
+        ({"targets": ["tflite"]}, "--target: 'tflite' is unknown, choose from onnx, openvino, tensorrt, tensorrt-rtx"),
         ({"engines": ["abacus"]}, "--engines: 'abacus' is unknown, choose from onnxruntime-cpu"),
         ({"engines": ["tensorrt"]}, "--engines tensorrt: is built from a bundle, and proven then; --target tensorrt"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -100,6 +101,7 @@ def test_the_command_shows_everything_and_writes_json(exported: Exported, tmp_pa
     output = run("export", "--inspect", exported.path, "--json", report)
     for words in ("model.onnx", "R&D <b> [x] $a_", "Conv", "card.md begins", "thresholds", "frame uint8"):
         assert words in output
+    assert re.search(r"fp32 +onnxr\S+ +\S+e-\d+", output) and '{"' not in output  # rows, never raw values
     values = json.loads(report.read_text(encoding="utf-8"))
     assert values["sha256"] == exported.sha256
     assert values["manifest"]["labels"] == list(read_bundle(exported.path).manifest.labels)
@@ -125,7 +127,8 @@ def test_whatever_a_stranger_states_is_shown(tiny_bundle: Path, tmp_path: Path, 
     metrics = {"mcc": 0.5, "certain": [1, {"a": None}], "intervals": intervals}
     path = tmp_path / "b.gensoup"
     write_bundle(path, replace(bundle.manifest, metrics=metrics), bundle.models, bundle.golden)
-    assert "metrics: mcc" in run("export", "--inspect", path)
+    output = run("export", "--inspect", path)
+    assert re.search(r"mcc +0\.5 ", output) and '1, {"a": null}' in output.replace("[", "")
 
 
 def test_a_bundle_is_read_once(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,10 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 
-from gensoup.export.architectures import ARCHITECTURES, build
+from gensoup.export.architectures import build
 from gensoup.export.batch_norm import reestimate_batch_norm
 from gensoup.export.graph import ExplainedGraph, standardise, to_onnx, to_planes
+from gensoup.export.names import ARCHITECTURES
 from gensoup.export.saliency import ClassActivation, SaliencyRange
 from gensoup.export.saliency_calibration import calibrate, dark_frames, describe
 from gensoup.runtime.engines import load_engine

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from gensoup.export.architectures import initial_model
-from gensoup.export.trained import MODEL_FILE, TrainedModel
+from gensoup.export.run_files import MODEL_FILE
+from gensoup.export.trained import TrainedModel
 from gensoup.runtime.errors import GenSoupError
 from gensoup.runtime.preprocess import Preprocess
 

@@ -21,6 +21,7 @@ from gensoup import __version__
 from gensoup.bench.probe import DeviceProfile, LatencyEstimate, profile_key
 from gensoup.cli import main
 from gensoup.runtime.errors import GenSoupError
+from gensoup.train.presets import preset_names
 
 USAGE, ERROR = 64, 70
 QUICK = [
@@ -123,7 +124,6 @@ def test_usage_mistakes_are_64_and_name_the_option(gensoup: Run, arguments: list
         (["--generations", "0"], "--generations 0"),
         (["--seed", "-1"], "--seed -1"),
         (["--max-macs", "-5"], "--max-macs"),
-        (["--weights-dir", "/nowhere"], "--weights-dir /nowhere"),
         (["--device-profile", "cart.json"], "--min-fps"),
         (["--preset", "gen-soop"], "did you mean gen-soup"),
         (["--losses", "cross_entropi"], "did you mean cross_entropy"),
@@ -136,6 +136,22 @@ def test_values_that_make_no_sense_are_64_and_leave_nothing(
 ) -> None:
     code, _, err = gensoup("train", shapes, "--out", tmp_path / "run", "--init", "random", *options)
     assert code == USAGE and named in complaint(err)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--weights-dir", "/nowhere"], "--weights-dir /nowhere: no such folder; name"),
+        (["--min-fps", "64", "--device-profile", "/no.json"], "/no.json: cannot be read"),
+        (["--json", "/dev/null/x"], "--json /dev/null/x: cannot be written (Not a directory); "),
+    ],
+)
+def test_files_that_cannot_be_used_are_70_and_leave_nothing(
+    gensoup: Run, shapes: Path, tmp_path: Path, options: list[str], said: str
+) -> None:
+    code, _, err = gensoup("train", shapes, "--out", tmp_path / "run", *options)
+    assert code == ERROR and said in complaint(err)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -158,29 +174,47 @@ def test_a_wrong_configuration_is_64_and_leaves_nothing(
 
 
 def test_what_is_wrong_at_a_glance_waits_for_no_import(shapes: Path, tmp_path: Path) -> None:
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "thesis.txt").touch()
-    new = str(tmp_path / "run")
-    cases = [
-        ["nowhere", "--out", new],
-        [str(shapes / "7"), "--out", new],
-        [str(shapes), "--out", new, "--resume"],
-        [str(shapes), "--out", str(tmp_path / "full")],
-        [str(shapes), "--out", new, "--config", "nowhere.yaml"],
-        [str(shapes), "--out", new, "--weights-dir", "nowhere"],
+    full, new = tmp_path / "full", str(tmp_path / "run")
+    full.mkdir()
+    (full / "model.safetensors").touch()
+    (full / "b.gensoup").touch()
+    (tmp_path / "kit.json").write_text('{"graphs": []}', encoding="utf-8")
+    train, export = ["train", str(shapes), "--out"], ["export", str(full), "--out"]
+    cases: list[tuple[int, list[str]]] = [
+        (ERROR, ["train", "nowhere", "--out", new]),
+        (ERROR, ["train", str(shapes / "7"), "--out", new]),
+        (USAGE, [*train, new, "--resume"]),
+        (USAGE, [*train, str(full)]),
+        (USAGE, [*train, new, "--config", "nowhere.yaml"]),
+        (ERROR, [*train, new, "--weights-dir", "nowhere"]),
+        (USAGE, [*train, new, "--preset", "foo"]),
+        (USAGE, [*train, new, "--losses", "foo"]),
+        (USAGE, [*train, new, "--optimizers", "foo"]),
+        (ERROR, [*train, new, "--min-fps", "64", "--device-profile", str(tmp_path / "kit.json")]),
+        (ERROR, ["report", "nowhere"]),
+        (ERROR, ["export", "nowhere", "--out", "b.gensoup"]),
+        (USAGE, [*export, new]),
+        (USAGE, [*export, str(full / "b.gensoup")]),
+        (USAGE, [*export, "b.gensoup", "--target", "tflite"]),
+        (USAGE, [*export, "b.gensoup", "--engines", "abacus"]),
+        (ERROR, ["export", "--inspect", "/nowhere"]),
+        (USAGE, ["export", "--probe-kit", new, "--size", "7"]),
     ]
     program = f"""
 import sys
 from gensoup.cli import main
-for case in {cases!r}:
+for _, case in {cases!r}:
     try:
-        main(["train", *case])
+        main(case)
     except SystemExit as left:
         print(left.code, "torch" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
-    assert done.stdout.splitlines() == [f"{code} False" for code in (ERROR, ERROR, USAGE, USAGE, USAGE, USAGE)]
-    assert len(done.stderr.splitlines()) == len(cases) and done.stderr.count("error: ") == len(cases)
+    assert done.stdout.splitlines() == [f"{code} False" for code, _ in cases], done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(cases) and all(line.startswith("error: ") for line in lines)
+    assert lines[6].endswith("the presets are " + ", ".join(preset_names()))
+    assert "probe kit" in lines[9] and "gensoup train --out" in lines[10]
     assert not Path(new).exists()
 
 

@@ -46,6 +46,26 @@ def test_what_is_read_is_never_written_over(tmp_path: Path) -> None:
     check_outputs({"--json": Path(os.devnull), "--trace": Path(os.devnull)}, (bundle,))
 
 
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=rf"^--json {tmp_path}: is a folder; name a file$"):
+        check_outputs({"--json": tmp_path}, ())
+    for bad, why in (("file/x.json", "Not a directory"), ("n" * 300, "name too long"), ("file/a/b", "Not a directory")):
+        with pytest.raises(WriteError, match=rf"^--json {tmp_path / bad}: cannot be written \(.*{why}\); "):
+            check_outputs({"--json": tmp_path / bad}, ())
+    check_outputs({"--json": tmp_path / "new" / "folder" / "x.json"}, ())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_device_is_written_to_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_atomic(pipe, "x")
+    assert os.read(reader, 9) == b"x" and pipe.is_fifo()
+    os.close(reader)
+
+
 def test_a_failure_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")

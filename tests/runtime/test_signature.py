@@ -165,6 +165,17 @@ def test_two_signatures_let_keys_rotate(signed: Path, keys: tuple[Path, Path], t
     assert len(load_public_keys(both)) == 2
 
 
+def test_another_file_is_replaced_only_by_force(tiny_bundle: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "b.gensoup"
+    out.write_text("dear")
+    command = ["sign", str(tiny_bundle), "--key", str(keys[0]), "--out", str(out)]
+    refused = CliRunner().invoke(app, command)
+    assert isinstance(refused.exception, UsageError) and "--force" in str(refused.exception)
+    assert out.read_text() == "dear"
+    assert CliRunner().invoke(app, [*command, "--force"]).exit_code == 0
+    read_bundle(out, public_path(keys[0]))
+
+
 def test_signing_twice_and_too_often_is_refused(signed: Path, keys: tuple[Path, Path]) -> None:
     with pytest.raises(UsageError, match="already"):
         sign_bundle(signed, SigningKey.load(keys[0]), signed)

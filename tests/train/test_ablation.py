@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 from gensoup.bench.probe import LatencyEstimate
 from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.train import constraint
-from gensoup.train.ablation import ABLATION_FILE, ARMS, ablate, check_alphabets, differences
+from gensoup.train.ablation import ABLATION_FILE, ablate, check_alphabets, differences
 from gensoup.train.constraint import GIVEN_FILE, PROFILE_FILE
 from gensoup.train.report import REPORT_FILE
+from gensoup.train.run_folder import ARMS
 from gensoup.train.settings import Settings
 from gensoup.train.train_cli import ablation_notes
 

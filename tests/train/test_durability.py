@@ -23,12 +23,11 @@ from optuna.trial import TrialState
 from tensorboard.compat.proto.event_pb2 import Event
 
 from gensoup.bench.roles import ROLES_FILE
-from gensoup.export.trained import MODEL_FILE
+from gensoup.export.run_files import METRICS_FILE, MODEL_FILE
 from gensoup.runtime.files import is_temporary
 from gensoup.train.conclusion import PREDICTIONS_FILE
 from gensoup.train.ledger import DATABASE, FOLDER, STUDY
 from gensoup.train.report import REPORT_FILE
-from gensoup.train.run import METRICS_FILE
 from gensoup.train.run_folder import CACHE, CONFIG_FILE
 from gensoup.train.tensorboard import FOLDER as EVENTS
 

@@ -16,14 +16,14 @@ import pytest
 import torch
 from torch import nn
 
-from gensoup.export.trained import MODEL_FILE, TrainedModel
+from gensoup.export.run_files import METRICS_FILE, MODEL_FILE
+from gensoup.export.trained import TrainedModel
 from gensoup.train import individual, refit
 from gensoup.train.failure import DivergedError, check_finite, reason_of, release_memory
 from gensoup.train.genes import Recipe, Scale
 from gensoup.train.learner import Course, Examples, train
 from gensoup.train.ledger import DATABASE, STUDY
-from gensoup.train.optimizers import OPTIMIZERS, OptimizerKind
-from gensoup.train.run import METRICS_FILE, train_run
+from gensoup.train.run import train_run
 from gensoup.train.settings import Settings
 
 BATCH, PRIOR_STEPS = 16, 3
@@ -56,7 +56,7 @@ class Failing(torch.optim.SGD):
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch, no_luck: None) -> type[Failing]:
     """The optimizer ``sgd`` is :class:`Failing`; the one of the good recipe works."""
-    monkeypatch.setitem(OPTIMIZERS, "sgd", OptimizerKind(Failing, 1e-3))
+    monkeypatch.setattr(torch.optim, "SGD", Failing)
     Failing.weights, Failing.alive = [], []
     return Failing
 

@@ -84,3 +84,11 @@ def test_many_points_are_a_picture_and_few_are_not(make_metrics: Callable[..., A
     many = figures_search.convergence(make_metrics(generations=25, population=50)[0]["individuals"], 0.5)
     assert "data:image/png" not in few and "data:image/png" in many
     assert len(many) < 400_000
+
+
+def test_ticks_of_a_narrow_range_are_told_apart(make_metrics: Callable[..., Any]) -> None:
+    individuals = make_metrics()[0]["individuals"]
+    for number, one in enumerate(individuals):
+        one["recipe"]["learning_rate"] = 1.1e-4 + 1e-5 * (number % 4)
+    shown = re.findall(r"\d[.\d]*e-4", words(figures_search.numbers_over_time(individuals, ["learning_rate"])))
+    assert len(shown) > 2 and len(set(shown)) == len(shown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gensoup.train.constraint import Admission, Candidate
 from gensoup.train.presets import compose
-from gensoup.train.remarks import remarks, remarks_on_alphabet
+from gensoup.train.remarks import by_reason, remarks, remarks_on_alphabet
 
 NAMES = ("mobilenet_v3_small", "mnasnet1_0", "squeezenet1_1")
 ADMISSION = Admission(tuple(Candidate(name, 64, 10**6, 10**6, None, None) for name in NAMES), ())
@@ -39,3 +39,9 @@ def test_a_schedule_of_several_networks() -> None:
     assert line == (
         "an astrocyte schedule trains one network, here mobilenet_v3_small; not used: mnasnet1_0, squeezenet1_1"
     )
+
+
+def test_what_is_true_of_many_is_told_once() -> None:
+    rows = [("a", "no weights"), ("b", "too slow"), ("c", "no weights")]
+    excluded = [{"architecture": name, "reason": reason} for name, reason in rows]
+    assert by_reason(excluded) == [("a, c", "no weights"), ("b", "too slow")]

@@ -16,6 +16,7 @@ import pytest
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.bench.evaluate import evaluate, evaluation_to_dict
 from gensoup.bench.paced import run_paced
+from gensoup.runtime.bundle import read_bundle
 from gensoup.runtime.classifier import Classifier
 from gensoup.runtime.errors import GenSoupError
 from gensoup.train.report import REPORT_FILE, write_report
@@ -157,8 +158,31 @@ def test_gate_and_evaluation_are_in_it_when_given(run: Path, tiny_run: Any, expo
         run, bench=tmp_path / "bench.json", trace=tmp_path / "trace.npz", evaluation=tmp_path / "eval.json"
     )
     words = Page(path.read_text(encoding="utf-8")).words
-    for expected in ("Real-time gate", "FAIL", "too many <misses>", "onnxruntime-cpu", "∞", "deployed"):
+    for expected in (
+        "Real-time gate",
+        "FAIL",
+        "too many <misses>",
+        "onnxruntime-cpu",
+        "∞",
+        "deployed",
+        "fp32 on ",
+        "gensoup data audit",
+    ):
         assert expected in words
+
+
+def test_results_of_another_bundle_are_refused_with_both_hashes(run: Path, exported: Any, tmp_path: Path) -> None:
+    ours = read_bundle(exported.path).manifest.provenance["model_sha256"]
+    bench, scored = tmp_path / "bench.json", tmp_path / "eval.json"
+    bench.write_text(json.dumps({"verdict": "PASS", "model_sha256": ours, "bundle_sha256": "a" * 64}), encoding="utf-8")
+    scored.write_text(json.dumps({"confusion_matrix": [], "model_sha256": "0" * 64}), encoding="utf-8")
+    with pytest.raises(GenSoupError, match=rf"eval.json: of a bundle of another run .*0000…, .*{ours[:12]}…\)"):
+        write_report(run, bench=bench, evaluation=scored)
+    scored.write_text(
+        json.dumps({"confusion_matrix": [], "model_sha256": ours, "bundle_sha256": "b" * 64}), encoding="utf-8"
+    )
+    with pytest.raises(GenSoupError, match=r"bench.json: of bundle aaaaaaaaaaaa…, and .*eval.json of bbbbbbbbbbbb…"):
+        write_report(run, bench=bench, evaluation=scored)
 
 
 def test_an_unfinished_run_and_a_foreign_file_are_one_line(run: Path, tmp_path: Path) -> None:

@@ -22,14 +22,15 @@ from gensoup.bench.metrics import score
 from gensoup.bench.probe import DeviceProfile, LatencyEstimate, profile_key
 from gensoup.bench.roles import ROLES_FILE, read_roles
 from gensoup.export.architectures import build
-from gensoup.export.trained import MODEL_FILE, TrainedModel
+from gensoup.export.run_files import METRICS_FILE, MODEL_FILE
+from gensoup.export.trained import TrainedModel
 from gensoup.runtime.errors import DataError, GenSoupError, UsageError
 from gensoup.runtime.images import read_image
 from gensoup.train import individual, refit
 from gensoup.train.conclusion import PREDICTIONS_FILE
 from gensoup.train.ledger import Ledger
 from gensoup.train.report import write_report
-from gensoup.train.run import ALPHABET_FILE, METRICS_FILE, train_run
+from gensoup.train.run import ALPHABET_FILE, train_run
 from gensoup.train.run_folder import CACHE, CONFIG_FILE
 from gensoup.train.scoring import fit_temperature, predict_logits
 from gensoup.train.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gensoup.export.architectures import ARCHITECTURES
+from gensoup.export.names import ARCHITECTURES
 from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.train.genes import Scale
 from gensoup.train.run_folder import CONFIG_FILE

@@ -168,15 +168,15 @@ def test_engines_of_elsewhere_take_part_and_are_not_passed_over_in_silence(
 
 def test_mistakes_name_what_there_is(make_bundle: Callable[..., Path]) -> None:
     path = make_bundle()
-    with pytest.raises(UsageError, match=r"--engine 'onnx': no such engine; usable here: auto, onnxruntime-cpu"):
+    with pytest.raises(UsageError, match=r"^engine 'onnx': no such engine; usable here: auto, onnxruntime-cpu"):
         Classifier.load(path, "onnx")
-    with pytest.raises(UsageError, match=r"--precision 'int8': this bundle holds fp32; gensoup export RUN --precision"):
+    with pytest.raises(UsageError, match=r"^precision 'int8': this bundle holds fp32; gensoup export RUN --precision"):
         Classifier.load(path, precision="int8")
     for engine in ENGINES:
         reason = obstacle(engine)
         if reason is not None:
             with pytest.raises(
-                UsageError, match=f"--engine {engine}: .*; usable here: auto, onnxruntime-cpu"
+                UsageError, match=f"engine '{engine}': .*; usable here: auto, onnxruntime-cpu"
             ) as caught:
                 Classifier.load(path, engine)
             assert "\n" not in str(caught.value)
