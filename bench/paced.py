@@ -5,22 +5,17 @@ All times are ``time.monotonic()`` seconds, the clock of :class:`gensoup.runtime
 
 from __future__ import annotations
 
-import io
 import math
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gensoup.bench.trace import Trace
 from gensoup.runtime.device import cpu_times, last_level_cache_bytes, usable_cores
 from gensoup.runtime.errors import DataError
-from gensoup.runtime.files import write_atomic
 from gensoup.runtime.stream import FrameClassifier, Result, State, Stream
 
 MAX_RING_BYTES = 1 << 30
@@ -28,68 +23,6 @@ _FEWEST_RING_FRAMES = 4
 _ROLL = 16  # pixels
 
 Frame = NDArray[np.uint8]
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Trace:
-    """One entry per frame that was due after the warm-up; arrays of equal length.
-
-    scheduled, pushed, started, done: seconds when the frame was due, its push began, inference began, the result was
-        there; NaN for started and done where it was dropped. preprocess_ms, engine_ms: the stages, NaN where there was
-        no prediction. dropped: replaced by a newer frame. failed: the engine gave no prediction.
-    rate_hz: of the schedule. idle_fraction, own_fraction: shares of all cores' time spent idle and in this process
-        meanwhile, NaN where unknown; what is left was taken by others.
-    """
-
-    scheduled: Floats
-    pushed: Floats
-    started: Floats
-    done: Floats
-    preprocess_ms: Floats
-    engine_ms: Floats
-    dropped: Flags
-    failed: Flags
-    rate_hz: float
-    idle_fraction: float
-    own_fraction: float
-
-    @property
-    def taken_fraction(self) -> float:
-        """Share of all cores' time that other processes, or the host of a virtual machine, took; NaN where unknown."""
-        return float(np.maximum(0.0, 1.0 - self.idle_fraction - self.own_fraction))
-
-    @property
-    def latency_ms(self) -> Floats:
-        """Milliseconds from the scheduled arrival to the result; +∞ where it was dropped or failed."""
-        latency = (self.done - self.scheduled) * 1e3
-        return np.where(self.dropped | self.failed | np.isnan(latency), math.inf, latency)
-
-    @property
-    def lateness_ms(self) -> Floats:
-        """Milliseconds by which the pacer was behind its schedule."""
-        return (self.pushed - self.scheduled) * 1e3
-
-    def save(self, path: Path) -> None:
-        """Write an .npz file, atomically."""
-        buffer = io.BytesIO()
-        arrays = {entry.name: np.asarray(getattr(self, entry.name)) for entry in fields(self)}
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        write_atomic(path, buffer.getvalue())
-
-    @classmethod
-    def load(cls, path: Path) -> Trace:
-        """The inverse of :meth:`save`. Raises DataError, naming the file, for anything else."""
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                values: dict[str, Any] = {entry.name: arrays[entry.name] for entry in fields(cls)}
-            scalars = {name: float(values[name]) for name in ("rate_hz", "idle_fraction", "own_fraction")}
-            return cls(**{**values, **scalars})
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or 'not a trace'})") from error
-        except (ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path}: not a trace of gensoup bench") from error
 
 
 def run_paced(
