@@ -6,23 +6,27 @@ All times are ``time.monotonic()`` seconds, the clock of :class:`gensoup.runtime
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gensoup.bench.pacer import LivePacer, Pacer, ScheduledPacer
 from gensoup.bench.trace import Trace
-from gensoup.runtime.device import cpu_times, last_level_cache_bytes, usable_cores
+from gensoup.runtime.device import CpuTimes, cpu_times, last_level_cache_bytes, usable_cores
 from gensoup.runtime.errors import DataError
-from gensoup.runtime.stream import FrameClassifier, Result, State, Stream
+from gensoup.runtime.events import Event
+from gensoup.runtime.sources.live import LiveSource
+from gensoup.runtime.stream import FrameClassifier, FrameSmoother, Result, State, Stream
 
 MAX_RING_BYTES = 1 << 30
 _FEWEST_RING_FRAMES = 4
 _ROLL = 16  # pixels
 
 Frame = NDArray[np.uint8]
+Progress = Callable[[int, int], None]
 
 
 def run_paced(
@@ -31,109 +35,120 @@ def run_paced(
     rate_hz: float,
     seconds: float,
     warmup_s: float = 0.0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    smoother: FrameSmoother | None = None,
 ) -> Trace:
     """Send ``frames`` round and round through a real Stream: frame k is due at t0 + k / ``rate_hz``.
 
     Frames due in the first ``warmup_s`` seconds are not in the trace. progress: called with frames due so far and all,
-    once a second at most, as drawing it takes cores. Raises DataError when there are no frames to measure.
+    once a second at most, as drawing it takes cores. smoother: as :class:`gensoup.runtime.Stream` takes it.
+    Raises DataError when there are no frames to measure.
     """
     warmup, total = round(warmup_s * rate_hz), round((warmup_s + seconds) * rate_hz)
     if not frames or total <= warmup:
         raise DataError(f"nothing to measure: {len(frames)} frames in the ring, {seconds:g} s at {rate_hz:g} Hz")
-    results: list[Result] = []
-    with Stream(classifier, results.append, sink_size=total) as stream:
-        pacer = _Pacer(stream, frames, rate_hz, total)
-        pacer.start()
-        pacer.wait_until(warmup, progress)
-        before, own = cpu_times(), time.process_time()
-        started = time.monotonic()
-        pacer.wait_until(total, progress)
-        after, own = cpu_times(), time.process_time() - own
-        own /= (time.monotonic() - started) * usable_cores()
-        pacer.join()
-        if pacer.error is not None:
-            raise pacer.error
+    record = _Record(total)
+    with Stream(classifier, record.add, on_event=record.note, sink_size=total, smoother=smoother) as stream:
+        pacer = ScheduledPacer(stream, frames, rate_hz, total)
+        shares = _pace(pacer, warmup / rate_hz, progress, rate_hz)
         stream.drain()
-    idle = before.idle_fraction_until(after) if before is not None and after is not None else None
-    return _trace(pacer, results, warmup, math.nan if idle is None else idle, own)
+    return record.trace(pacer, warmup, rate_hz, *shares)
 
 
-# A sleeping thread is woken late, most of all on an idle or virtual machine; so the last of each wait is spent awake.
-WATCH_S = 1e-3
+def run_live(
+    classifier: FrameClassifier,
+    source: LiveSource,
+    rate_hz: float,
+    seconds: float,
+    warmup_s: float = 0.0,
+    progress: Progress | None = None,
+    smoother: FrameSmoother | None = None,
+) -> tuple[Trace, tuple[int, int]]:
+    """Send a live source's frames through a real Stream as they arrive, thinned out to ``rate_hz`` if they come faster.
+
+    Also gives height and width of the frames. Latencies run from the arrival in this process. A source that turns out
+    too slow in the warm-up is measured for two seconds only. Raises DataError for one that gives no frame at all.
+    """
+    most = math.ceil((warmup_s + seconds) * rate_hz) + 2
+    record = _Record(most)
+    losses, overwritten = source.losses, source.overwritten
+    with Stream(classifier, record.add, on_event=record.note, sink_size=most, smoother=smoother) as stream:
+        pacer = LivePacer(stream, source, rate_hz, warmup_s, seconds)
+        shares = _pace(pacer, warmup_s, progress, rate_hz)
+        stream.drain()
+    warmup = int(np.searchsorted(pacer.scheduled, (pacer.scheduled or [0.0])[0] + warmup_s)) if warmup_s > 0 else 0
+    trace = record.trace(pacer, warmup, pacer.arrived_hz, *shares)
+    failure = source.failure or ("the source was lost" if source.losses > losses else "")
+    lost = source.overwritten - overwritten
+    return replace(trace, live=True, lost=lost, source_failure=failure), pacer.size
 
 
-class _Pacer(threading.Thread):
-    """Pushes each frame when it is due; one it comes too late for is pushed at once, and none is left out."""
+def _pace(pacer: Pacer, warmup_s: float, progress: Progress | None, rate_hz: float) -> tuple[float, float]:
+    """Run a pacer to its end; the shares of all cores' time idle and in this process after the warm-up."""
 
-    def __init__(self, stream: Stream, frames: Sequence[Frame], rate_hz: float, total: int) -> None:
-        super().__init__(name="gensoup-pacer", daemon=True)
-        self.rate_hz = rate_hz
-        self.scheduled = np.arange(total) / rate_hz
-        self.pushed = np.full(total, math.nan)
-        self.error: Exception | None = None
-        self._stream = stream
-        self._frames = frames
-        self._total = total
-        self._begun = threading.Event()
-        self._ended = threading.Event()
-
-    def run(self) -> None:
-        try:
-            self.scheduled += time.monotonic() + 1 / self.rate_hz
-            self._begun.set()
-            for number, due in enumerate(self.scheduled.tolist()):
-                time.sleep(max(0.0, due - WATCH_S - time.monotonic()))
-                while time.monotonic() < due:
-                    time.sleep(0)  # gives up the interpreter's lock, but not the core
-                self.pushed[number] = time.monotonic()
-                self._stream.push(self._frames[number % len(self._frames)], captured_at=due)
-        except Exception as error:
-            self.error = error
-        finally:
-            self._begun.set()
-            self._ended.set()
-
-    def wait_until(self, number: int, progress: Callable[[int, int], None] | None) -> None:
-        """Wait until frame ``number`` is due (the last one: pushed), telling the progress."""
-        self._begun.wait()
-        start = float(self.scheduled[0])
-        while not self._ended.is_set():
-            due = int((time.monotonic() - start) * self.rate_hz)
-            if progress is not None:
-                progress(min(max(due, 0), self._total), self._total)
-            left = start + number / self.rate_hz - time.monotonic()
-            if left <= 0 and number < self._total:
-                return
-            self._ended.wait(min(1.0, left) if left > 0 else 1.0)
+    def tell(elapsed_s: float) -> None:
         if progress is not None:
-            progress(self._total, self._total)
+            progress(round(elapsed_s * rate_hz), round(pacer.duration_s * rate_hz))
+
+    pacer.start()
+    pacer.wait(warmup_s, tell)
+    before, own, started = cpu_times(), time.process_time(), time.monotonic()
+    pacer.wait(math.inf, tell)
+    after, own = cpu_times(), time.process_time() - own
+    pacer.join()
+    if pacer.error is not None:
+        raise pacer.error
+    return _idle(before, after), own / ((time.monotonic() - started) * usable_cores())
 
 
-def _trace(pacer: _Pacer, results: list[Result], warmup: int, idle: float, own: float) -> Trace:
-    total = len(pacer.scheduled)
-    started, done, preprocess, engine = (np.full(total, math.nan) for _ in range(4))
-    dropped, failed = np.ones(total, bool), np.zeros(total, bool)
-    for result in results:
+def _idle(before: CpuTimes | None, after: CpuTimes | None) -> float:
+    idle = before.idle_fraction_until(after) if before is not None and after is not None else None
+    return math.nan if idle is None else idle
+
+
+class _Record:
+    """Takes results as they come, into arrays: nothing of a frame is kept but its numbers."""
+
+    def __init__(self, total: int) -> None:
+        self._started, self._done, self._preprocess_ms, self._engine_ms = (np.full(total, math.nan) for _ in range(4))
+        self._dropped, self._failed = np.ones(total, bool), np.zeros(total, bool)
+        self._fell_back: list[str] = []
+
+    def add(self, result: Result) -> None:
+        """In the stream's sink thread."""
         at = result.frame_id
-        dropped[at] = False
-        failed[at] = result.state is State.FAILED
-        started[at], done[at] = result.started_at, result.done_at
+        self._dropped[at] = False
+        self._failed[at] = result.state is State.FAILED
+        self._started[at], self._done[at] = result.started_at, result.done_at
         if result.prediction is not None:
-            preprocess[at], engine[at] = result.prediction.preprocess_ms, result.prediction.engine_ms
-    return Trace(
-        scheduled=pacer.scheduled[warmup:],
-        pushed=pacer.pushed[warmup:],
-        started=started[warmup:],
-        done=done[warmup:],
-        preprocess_ms=preprocess[warmup:],
-        engine_ms=engine[warmup:],
-        dropped=dropped[warmup:],
-        failed=failed[warmup:],
-        rate_hz=pacer.rate_hz,
-        idle_fraction=idle,
-        own_fraction=own,
-    )
+            self._preprocess_ms[at], self._engine_ms[at] = result.prediction.preprocess_ms, result.prediction.engine_ms
+
+    def note(self, event: Event) -> None:
+        """In the stream's sink thread, too."""
+        if event.kind != "recovered":
+            self._fell_back.append(f"{event.kind}: {event.engine} ({event.reason})")
+
+    def trace(self, pacer: Pacer, warmup: int, rate_hz: float, idle: float, own: float) -> Trace:
+        """Of all frames after the first ``warmup``."""
+        pushed = slice(warmup, len(pacer.scheduled))
+        waited, cpu = np.array(pacer.waited_s), np.array(pacer.cpu_s)
+        return Trace(
+            scheduled=np.array(pacer.scheduled)[pushed],
+            pushed=np.array(pacer.pushed)[pushed],
+            started=self._started[pushed],
+            done=self._done[pushed],
+            preprocess_ms=self._preprocess_ms[pushed],
+            engine_ms=self._engine_ms[pushed],
+            dropped=self._dropped[pushed],
+            failed=self._failed[pushed],
+            rate_hz=rate_hz,
+            idle_fraction=idle,
+            own_fraction=own,
+            waited_s=np.zeros(0) if np.isnan(waited).any() else waited[pushed],
+            cpu_s=cpu[pushed],
+            clocks=np.array(pacer.clocks).reshape(-1, 3),
+            fell_back=tuple(self._fell_back),
+        )
 
 
 def ring_length(frame_bytes: int) -> int:
