@@ -85,9 +85,9 @@ def bench_command(
         (bundle, None if source is None else Path(source), require_signature, from_trace),
     )
     if from_trace is not None:
-        options = {"--tier": tier, "--min-fps": min_fps, "--source": source, "--resolution": resolution}
-        options |= {"--trace": trace_out, "--resume": resume or None, "BUNDLE": bundle}
-        for name, value in options.items():
+        measuring: dict[str, object] = {"BUNDLE": bundle, "--tier": tier, "--min-fps": min_fps, "--source": source}
+        measuring |= {"--resolution": resolution, "--trace": trace_out, "--resume": resume or None}
+        for name, value in measuring.items():
             if value is not None:
                 raise UsageError(f"--from-trace judges what was measured; leave {name} out")
         measurement = Measurement.load(from_trace)

@@ -81,7 +81,7 @@ def run_gate(
     camera's must reach ``min_fps``. engine, precision, engines_dir, threads, require_signature: as
     :meth:`gensoup.runtime.classifier.Classifier.load` takes them.
     progress: called with frames due so far and all of the tier, once a second. keep: called with the measurement after
-    every repetition and at the end. begun: a measurement of the same that was broken off; only what is missing is measured.
+    every repetition and at the end. begun: a measurement of the same that was broken off; what is missing is measured.
     Raises UsageError, BundleError, DataError or EngineError, one line each, for what cannot be measured at all.
     """
     if not MIN_RATE_HZ <= min_fps <= MAX_RATE_HZ:
