@@ -68,12 +68,11 @@ def paused_seconds(trace: Trace) -> float:
     stopped (SIGSTOP, a frozen container, a debugger), or the whole machine was. Where the system does not tell how long
     the pacer waited for a core, none is found. Frames of a camera have no schedule to be late for.
     """
-    if trace.live or len(trace.scheduled) < 2 or not len(trace.waited_s) or not len(trace.cpu_s):
+    if trace.live or not len(trace.waited_s) or not len(trace.cpu_s):
         return 0.0
-    ready = np.maximum(trace.pushed[:-1], trace.scheduled[1:])
-    stood = trace.pushed[1:] - ready
-    explained = np.maximum(np.diff(trace.waited_s), np.diff(trace.cpu_s))
-    paused = (stood > PAUSE_S) & (explained < _EXPLAINED * stood)
+    ready = np.maximum(trace.scheduled, np.append(-math.inf, trace.pushed[:-1]))
+    stood = trace.pushed - ready
+    paused = (stood > PAUSE_S) & (np.maximum(trace.waited_s, trace.cpu_s) < _EXPLAINED * stood)
     return float(stood[paused].sum())
 
 

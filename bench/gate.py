@@ -71,7 +71,7 @@ def run_gate(
     threads: int | None = None,
     require_signature: Path | None = None,
     progress: Progress | None = None,
-    watch: DeviceWatch | None = None,
+    watch: Callable[[str], DeviceWatch] | None = None,
     keep: Keep | None = None,
     begun: Measurement | None = None,
 ) -> Measurement:
@@ -80,8 +80,9 @@ def run_gate(
     source, resolution: see :func:`gensoup.bench.gate_source.open_frames`. A recording's own rate plays no part, a
     camera's must reach ``min_fps``. engine, precision, engines_dir, threads, require_signature: as
     :meth:`gensoup.runtime.classifier.Classifier.load` takes them.
-    progress: called with frames due so far and all of the tier, once a second. keep: called with the measurement after
-    every repetition and at the end. begun: a measurement of the same that was broken off; what is missing is measured.
+    progress: called with frames due so far and all of the tier, once a second. watch: makes, from the engine's name,
+    what watches the device. keep: called with the measurement after every repetition and at the end. begun: a
+    measurement of the same that was broken off; what is missing is measured.
     Raises UsageError, BundleError, DataError or EngineError, one line each, for what cannot be measured at all.
     """
     if not MIN_RATE_HZ <= min_fps <= MAX_RATE_HZ:
@@ -112,7 +113,8 @@ def run_gate(
             gensoup=__version__,
         )
         start = empty if begun is None else taken_up(begun, empty)
-        return measure(classifier, frames, start, bundle_path, progress, watch, keep)
+        watching = None if watch is None else watch(classifier.engine.name)
+        return measure(classifier, frames, start, bundle_path, progress, watching, keep)
 
 
 def measure(

@@ -131,7 +131,7 @@ class _Record:
     def trace(self, pacer: Pacer, warmup: int, rate_hz: float, idle: float, own: float) -> Trace:
         """Of all frames after the first ``warmup``."""
         pushed = slice(warmup, len(pacer.scheduled))
-        waited, cpu = np.array(pacer.waited_s), np.array(pacer.cpu_s)
+        waited, cpu = (np.diff(total, prepend=total[:1]) for total in (pacer.waited_s, pacer.cpu_s))
         return Trace(
             scheduled=np.array(pacer.scheduled)[pushed],
             pushed=np.array(pacer.pushed)[pushed],
