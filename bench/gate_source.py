@@ -41,7 +41,7 @@ def open_frames(source: str | None = None, resolution: str | None = None) -> Gat
     """
     spec = source or _DRAWN
     if resolution is not None:
-        spec = _at(spec, _side(resolution))
+        spec = sized(spec, _side(resolution))
     opened = open_source(spec, reconnect=False)
     if isinstance(opened, LiveSource):
         return GateFrames(GateSource(opened.name, "camera", 0, 0), live=opened)
@@ -81,8 +81,11 @@ def _side(resolution: str) -> str:
     return resolution.lower()
 
 
-def _at(spec: str, side: str) -> str:
-    """``spec`` with the size put in, where it is drawn or a camera's and has none yet. Raises UsageError for others."""
+def sized(spec: str, side: str) -> str:
+    """The source ``spec`` with the size put in, where it is drawn or a camera's and has none yet, or is a recording's.
+
+    Raises UsageError for others.
+    """
     match = _SIZED.fullmatch(spec)
     if match is None:
         if Path(spec).exists():
