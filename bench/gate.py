@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from gensoup import __version__
 from gensoup.bench.finding import Finding
-from gensoup.bench.gate_source import GateFrames, open_frames, seen
+from gensoup.bench.gate_source import GateFrames, find_source, seen, take_frames
 from gensoup.bench.measurement import Measurement
 from gensoup.bench.paced import run_live, run_paced
 from gensoup.bench.tier import QUICK, Tier
@@ -77,7 +77,7 @@ def run_gate(
 ) -> Measurement:
     """Measure a bundle on this machine: frames at ``min_fps``, at the source's full size, as long as ``tier`` says.
 
-    source, resolution: see :func:`gensoup.bench.gate_source.open_frames`. A recording's own rate plays no part, a
+    source, resolution: see :func:`gensoup.bench.gate_source.find_source`. A recording's own rate plays no part, a
     camera's must reach ``min_fps``. engine, precision, engines_dir, threads, require_signature: as
     :meth:`gensoup.runtime.classifier.Classifier.load` takes them.
     progress: called with frames due so far and all of the tier, once a second. watch: makes, from the engine's name,
@@ -87,7 +87,7 @@ def run_gate(
     """
     if not MIN_RATE_HZ <= min_fps <= MAX_RATE_HZ:
         raise UsageError(f"--min-fps {min_fps:g}: must lie between {MIN_RATE_HZ:g} and {MAX_RATE_HZ:g}")
-    frames = open_frames(source, resolution)
+    found = find_source(source, resolution)  # a wrong one is told before anything takes time
     classifier = load_live(
         bundle_path,
         engine,
@@ -101,6 +101,7 @@ def run_gate(
         realtime=False,  # how fast the engine is, the gate judges; nobody stands in for a slow one
     )
     with released(classifier):
+        frames = take_frames(found, resolution)
         empty = Measurement(
             tier=tier,
             min_fps=min_fps,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gensoup.bench.measurement import GateSource
 from gensoup.bench.paced import fill_ring, ring_length
 from gensoup.runtime.errors import DataError, UsageError
-from gensoup.runtime.sources import SyntheticSource, open_source
+from gensoup.runtime.sources import Source, SyntheticSource, open_source
 from gensoup.runtime.sources.address import SIZES, without_password
 from gensoup.runtime.sources.live import LiveSource
 
@@ -33,16 +33,26 @@ class GateFrames:
 
 
 def open_frames(source: str | None = None, resolution: str | None = None) -> GateFrames:
-    """Open what :func:`gensoup.runtime.sources.open_source` takes; None: synthetic frames, 1080p.
+    """What :func:`find_source` finds, with frames in memory where it is not live: recordings are decoded beforehand.
 
-    Recordings are decoded beforehand and images read, into a ring larger than the last-level cache, 1 GiB at most.
-    resolution: 720p, 1080p or 4K; of synthetic frames, or what a camera is asked for. Raises DataError for a source
-    without frames, UsageError for a resolution that is none or that the source cannot have.
+    The ring is larger than the last-level cache, 1 GiB at most. Raises DataError for a source without frames, and as
+    :func:`find_source`.
+    """
+    return take_frames(find_source(source, resolution), resolution)
+
+
+def find_source(source: str | None = None, resolution: str | None = None) -> Source:
+    """What :func:`gensoup.runtime.sources.open_source` finds; None: synthetic frames, 1080p.
+
+    resolution: 720p, 1080p or 4K; of synthetic frames, or what a camera is asked for. Raises UsageError for one that is
+    none or that the source cannot have.
     """
     spec = source or _DRAWN
-    if resolution is not None:
-        spec = sized(spec, _side(resolution))
-    opened = open_source(spec, reconnect=False)
+    return open_source(spec if resolution is None else sized(spec, _side(resolution)), reconnect=False)
+
+
+def take_frames(opened: Source, resolution: str | None = None) -> GateFrames:
+    """See :func:`open_frames`."""
     if isinstance(opened, LiveSource):
         return GateFrames(GateSource(opened.name, "camera", 0, 0), live=opened)
     frames: list[Frame] = []

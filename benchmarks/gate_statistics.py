@@ -60,6 +60,7 @@ class Share:
     by_count: float
 
 
+@cache
 def simulate(tier: Tier, case: Case, runs: int, seed: int = 0) -> Share:
     """Shares of ``runs`` simulated runs of ``tier`` that pass."""
     passed, by_count = [], []

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 from gate_faults import SHORT, Healthy, Slow, small_frames
 
+from gensoup.bench import paced
 from gensoup.bench.finding import Finding, Kind
 from gensoup.bench.gate import capacity_fps, measure, run_gate, taken_up
 from gensoup.bench.judge import judge
@@ -18,7 +18,13 @@ from gensoup.bench.verdict import Outcome
 from gensoup.runtime.engines.catalogue import ENGINES
 from gensoup.runtime.errors import BundleError, DataError, UsageError
 
-TWICE = replace(SHORT, repetitions=2, seconds=0.4, warmup_s=0.1)
+TWICE = replace(SHORT, repetitions=2, seconds=0.2, warmup_s=0.0)
+
+
+@pytest.fixture(autouse=True)
+def _few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rings of four frames are drawn at once."""
+    monkeypatch.setattr(paced, "last_level_cache_bytes", lambda: 1 << 20)
 
 
 class Watch:
@@ -69,35 +75,22 @@ def test_the_whole_gate_on_a_real_bundle(tiny_bundle: Path) -> None:
     json.dumps(verdict.to_dict(), allow_nan=False)
 
 
-def test_a_bundle_that_is_gone_meanwhile_is_invalid(tiny_bundle: Path, tmp_path: Path) -> None:
-    path = Path(shutil.copy(tiny_bundle, tmp_path / "b.gensoup"))
-    measurement = run_gate(
-        path,
-        source="synthetic:480p",
-        tier=replace(SHORT, seconds=0.2, warmup_s=0.0),
-        engine="onnxruntime-cpu",
-        threads=1,
-        progress=lambda done, total: path.unlink(missing_ok=True),
-    )
-    assert "bundle changed" in judge(measurement).reason
-
-
 def test_a_measurement_that_was_broken_off_is_taken_up_where_it_stood(tiny_bundle: Path) -> None:
-    kept: list[Measurement] = []
+    healthy, kept = Healthy(tiny_bundle), []
+    start = Measurement(TWICE, 64.0, small_frames().facts, "onnxruntime-cpu", "fp32", healthy.sha256, {})
 
     def interrupt(done: int, total: int) -> None:
         if kept:
             raise KeyboardInterrupt
 
-    options: dict[str, Any] = {"source": "synthetic:480p", "tier": TWICE, "engine": "onnxruntime-cpu", "threads": 1}
     with pytest.raises(KeyboardInterrupt):
-        run_gate(tiny_bundle, progress=interrupt, keep=kept.append, **options)
-    assert len(kept) == 1  # the repetition under way is lost, no more
-    assert judge(kept[0]).complete is False
-    done = run_gate(tiny_bundle, begun=kept[0], **options)
+        measure(healthy, small_frames(), start, progress=interrupt, keep=kept.append)
+    (begun,) = kept  # the repetition under way is lost, no more
+    assert judge(begun).complete is False
+    done = measure(healthy, small_frames(), taken_up(begun, start))
     assert len(done.repetitions) == 2
-    assert done.repetitions[0] is kept[0].repetitions[0]
-    assert (done.interruptions, done.started_at) == (1, kept[0].started_at)
+    assert done.repetitions[0] is begun.repetitions[0]
+    assert done.interruptions == 1
 
 
 @pytest.mark.parametrize(
@@ -131,7 +124,7 @@ def test_mistakes_are_named(tmp_path: Path, tiny_bundle: Path) -> None:
     with pytest.raises(UsageError, match="--min-fps 0"):
         run_gate(tiny_bundle, 0)
     with pytest.raises(BundleError, match=r"no\.gensoup"):
-        run_gate(tmp_path / "no.gensoup", source="synthetic:480p")
+        run_gate(tmp_path / "no.gensoup")
     with pytest.raises(DataError, match=r"no\.mp4"):
         run_gate(tiny_bundle, source=str(tmp_path / "no.mp4"))
 

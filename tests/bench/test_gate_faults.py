@@ -19,7 +19,7 @@ import gate_faults
 import pytest
 from gate_faults import Camera, Failing, Healthy, Slow, SlowWhenPaced, Stalling, gate, small_frames
 
-from gensoup.bench import pacer
+from gensoup.bench import paced, pacer
 from gensoup.bench.gate import capacity_fps
 from gensoup.bench.gate_source import GateFrames
 from gensoup.bench.measurement import GateSource
@@ -28,6 +28,12 @@ from gensoup.runtime.guard import Guarded
 from gensoup.runtime.sources.live import LiveSource
 
 _TRIES = 8
+
+
+@pytest.fixture(autouse=True)
+def _few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rings of four frames are drawn at once."""
+    monkeypatch.setattr(paced, "last_level_cache_bytes", lambda: 1 << 20)
 
 
 def a_pass(attempt: Callable[[], Verdict]) -> Verdict:
@@ -74,14 +80,16 @@ def test_an_engine_that_is_quick_back_to_back_and_slow_when_paced_fails(tiny_bun
     assert verdict.misses > 32
 
 
-def test_a_bundle_swapped_under_it_is_invalid(tiny_bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", ["swapped", "gone"])
+def test_another_bundle_in_its_place_is_invalid(tiny_bundle: Path, tmp_path: Path, fault: str) -> None:
     path = Path(shutil.copy(tiny_bundle, tmp_path / "b.gensoup"))
 
-    def swap(done: int, total: int) -> None:
-        (tmp_path / "other").write_bytes(tiny_bundle.read_bytes()[:-70] + b"x" * 70)
-        (tmp_path / "other").replace(path)
+    def meddle(done: int, total: int) -> None:
+        path.unlink(missing_ok=True)
+        if fault == "swapped":
+            path.write_bytes(tiny_bundle.read_bytes()[:-70] + b"x" * 70)
 
-    verdict = gate(Healthy(tiny_bundle), path, progress=swap)
+    verdict = gate(Healthy(tiny_bundle), path, progress=meddle, seconds=0.2)
     assert verdict.verdict is Outcome.INVALID
     assert "bundle changed" in verdict.reason
 
@@ -124,7 +132,7 @@ def test_a_clock_that_jumps_is_noticed(
         return values[0], values[1], values[2]
 
     monkeypatch.setattr(pacer, "read_clocks", jumping)
-    verdict = gate(Healthy(tiny_bundle), tiny_bundle)
+    verdict = gate(Healthy(tiny_bundle), tiny_bundle, seconds=0.3)
     assert verdict.verdict is Outcome.INVALID
     assert reason in verdict.reason
 

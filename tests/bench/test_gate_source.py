@@ -6,11 +6,15 @@ import cv2
 import numpy as np
 import pytest
 
+from gensoup.bench import paced
 from gensoup.bench.gate_source import open_frames, sized
 from gensoup.runtime.errors import DataError, UsageError
 
 
-def test_rings_come_from_videos_folders_and_synthetic_frames(video_file: Path, tmp_path: Path) -> None:
+def test_rings_come_from_videos_folders_and_synthetic_frames(
+    video_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paced, "last_level_cache_bytes", lambda: 1 << 20)
     drawn = open_frames("synthetic", "720p")
     assert drawn.ring[0].shape == (720, 1280, 3)
     assert (drawn.facts.kind, drawn.facts.width, drawn.facts.ring_frames) == ("synthetic", 1280, len(drawn.ring))
