@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import threading
 import time
 
 import numpy as np
@@ -66,7 +68,7 @@ def paused_seconds(trace: Trace) -> float:
 
     A frame that was pushed late without the process having computed, or waited for a core, in the meantime: it was
     stopped (SIGSTOP, a frozen container, a debugger), or the whole machine was. Where the system does not tell how long
-    the pacer waited for a core, none is found. Frames of a camera have no schedule to be late for.
+    threads waited for a core, none is found. Frames of a camera have no schedule to be late for.
     """
     if trace.live or not len(trace.waited_s) or not len(trace.cpu_s):
         return 0.0
@@ -77,26 +79,26 @@ def paused_seconds(trace: Trace) -> float:
 
 
 class CoreWait:
-    """For how long the calling thread was ready to run but had no core, as Linux counts it; NaN elsewhere."""
+    """For how long this process' Python threads were ready to run but had no core, as Linux counts it; NaN elsewhere.
+
+    All of them: a thread may as well wait for another one that holds the interpreter's lock and waits for a core.
+    """
 
     def __init__(self) -> None:
-        """To be made in the thread in question."""
-        try:
-            self._file: int | None = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
-        except OSError:
-            self._file = None
+        """Of the threads that there are now."""
+        self._files: dict[int, float] = {}
+        for thread in threading.enumerate():
+            with contextlib.suppress(OSError):
+                self._files[os.open(f"/proc/self/task/{thread.native_id}/schedstat", os.O_RDONLY)] = 0.0
 
     def seconds(self) -> float:
-        """Since the thread began; about a microsecond's work."""
-        if self._file is None:
-            return math.nan
-        try:
-            return int(os.pread(self._file, 80, 0).split()[1]) / 1e9
-        except (OSError, ValueError, IndexError):
-            return math.nan
+        """Of all threads together, since they began; about a microsecond's work a thread. One that ended keeps its."""
+        for file in self._files:
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                self._files[file] = int(os.pread(file, 80, 0).split()[1]) / 1e9
+        return sum(self._files.values()) if self._files else math.nan
 
     def close(self) -> None:
         """Once."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        while self._files:
+            os.close(self._files.popitem()[0])

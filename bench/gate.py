@@ -112,6 +112,7 @@ def run_gate(
             device=fingerprint(classifier.engine.name),
             started_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             gensoup=__version__,
+            threads=threads,
         )
         start = empty if begun is None else taken_up(begun, empty)
         watching = None if watch is None else watch(classifier.engine.name)
@@ -189,6 +190,7 @@ def taken_up(begun: Measurement, now: Measurement) -> Measurement:
         ),
         "the engine": (begun.engine, now.engine),
         "the precision": (begun.precision, now.precision),
+        "--threads": (begun.threads, now.threads),
         "the device": (begun.device, now.device),
         "gensoup's version": (begun.gensoup, now.gensoup),
     }

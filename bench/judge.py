@@ -85,6 +85,7 @@ def judge(measurement: Measurement) -> Verdict:
         device=measurement.device,
         started_at=measurement.started_at,
         gensoup=measurement.gensoup,
+        threads=measurement.threads,
     )
 
 

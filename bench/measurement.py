@@ -48,7 +48,7 @@ class Measurement:
     were finished. findings: what others than the gate found, above all what the device's sensors say; they enter the
     judgement as they are. device_log: the sensors' readings over time, plain values for reports, never judged.
     capacity_fps: closed-loop frames a second, for information. interruptions: how often the measurement was broken off
-    and taken up again. started_at: UTC, ISO 8601.
+    and taken up again. started_at: UTC, ISO 8601. threads: CPU cores that the engine may use, None: its default.
     """
 
     tier: Tier
@@ -65,6 +65,7 @@ class Measurement:
     interruptions: int = 0
     started_at: str = ""
     gensoup: str = ""
+    threads: int | None = None
 
     @property
     def complete(self) -> bool:
@@ -98,6 +99,7 @@ class Measurement:
             "interruptions": self.interruptions,
             "started_at": self.started_at,
             "gensoup": self.gensoup,
+            "threads": self.threads,
         }
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
@@ -159,4 +161,5 @@ def _measurement(about: Mapping[str, Any], file: Mapping[str, Any]) -> Measureme
         interruptions=int(about["interruptions"]),
         started_at=str(about["started_at"]),
         gensoup=str(about["gensoup"]),
+        threads=None if about["threads"] is None else int(about["threads"]),
     )

@@ -38,8 +38,8 @@ class Trace:
         prediction.
     rate_hz: of the schedule; of a live source, as measured. idle_fraction, own_fraction: shares of all cores' time
         spent idle and in this process meanwhile, NaN where unknown; what is left was taken by others.
-    waited_s, cpu_s: since the push before, for how long the pacer's thread was ready but had no core, and the processor
-        time of this process. clocks: [samples, 3], seconds of the monotonic, the boot-time and the real-time
+    waited_s, cpu_s: since the push before, for how long the process' threads were ready but had no core, all together,
+        and its processor time. clocks: [samples, 3], seconds of the monotonic, the boot-time and the real-time
         clock, about once a second (see :mod:`gensoup.bench.clocks`).
     fell_back: what the stream told of engines that stood in, from the first frame of the warm-up on.
     bundle_after: the digest of the bundle's file at the end, "" where it was gone or damaged, None where there is none.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -60,19 +61,33 @@ def test_clocks_are_read_at_one_instant_or_not_at_all(monkeypatch: pytest.Monkey
     assert np.isnan(read_clocks()).all()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="counted by Linux")
-def test_waiting_for_a_core_is_counted_and_sleeping_is_not() -> None:
-    seconds: list[float] = []
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs CPU affinity, counted by Linux")
+def test_waiting_for_a_core_is_counted_of_all_threads_and_sleeping_is_not() -> None:
+    ended = threading.Event()
 
-    def rest() -> None:
-        waits = CoreWait()
-        before = waits.seconds()
-        time.sleep(0.2)
-        seconds.append(waits.seconds() - before)
-        waits.close()
-        assert np.isnan(waits.seconds())
+    def compute() -> None:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        while not ended.is_set():
+            np.sort(np.random.default_rng(0).random(100_000))  # without the interpreter's lock
 
-    thread = threading.Thread(target=rest)
-    thread.start()
-    thread.join()
-    assert 0 <= seconds[0] < 0.1
+    threads = [threading.Thread(target=compute) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    waits = CoreWait()
+    before = waits.seconds()
+    time.sleep(0.3)
+    shared = waits.seconds() - before
+    ended.set()
+    for thread in threads:
+        thread.join()
+    before = waits.seconds()
+    assert before > 0  # threads that ended keep what they had
+    waits.close()
+    assert np.isnan(waits.seconds())
+    alone = CoreWait()
+    before = alone.seconds()
+    time.sleep(0.2)
+    resting = alone.seconds() - before
+    alone.close()
+    assert shared > 0.1
+    assert resting < shared / 2
