@@ -96,12 +96,14 @@ def bench_command(
         if bundle is None:
             raise UsageError("which bundle? gensoup bench NAME.gensoup")
         rules = _tier(tier)
+        rate_hz = 64.0 if min_fps is None else min_fps
+        _check_rate(rate_hz, rules)
         trace_out, begun = _kept(bundle, rules, trace_out, resume)
         with _Progress(rules) as show:
             try:
                 measurement = run_gate(
                     bundle,
-                    64.0 if min_fps is None else min_fps,
+                    rate_hz,
                     source,
                     tier=rules,
                     resolution=resolution,
@@ -179,6 +181,19 @@ def _tier(name: str | None) -> Tier:
     if name not in TIERS:
         raise UsageError(f"--tier '{name}': must be one of {', '.join(TIERS)}")
     return TIERS[name]
+
+
+def _check_rate(min_fps: float, tier: Tier) -> None:
+    """Raise UsageError where so slow a rate gives too few frames for any verdict but FAIL."""
+    from gensoup.bench.statistics import fewest_frames
+    from gensoup.runtime.errors import UsageError
+
+    needed = fewest_frames(tier.max_miss_rate)
+    if min_fps >= 1 and min_fps * tier.seconds < needed:
+        raise UsageError(
+            f"--min-fps {min_fps:g}: {tier.seconds:g} s are too few frames to tell, {needed} are needed; "
+            "take --tier certify"
+        )
 
 
 def _kept(bundle: Path, tier: Tier, trace: Path | None, resume: bool) -> tuple[Path | None, Measurement | None]:

@@ -78,6 +78,16 @@ def paused_seconds(trace: Trace) -> float:
     return float(stood[paused].sum())
 
 
+def waited_for_cores(trace: Trace, late_ms: float) -> bool:
+    """Whether frames that were pushed more than ``late_ms`` late were so, for the most part, because threads of this
+    process waited for a core. False where the system does not tell."""
+    late = trace.lateness_ms > late_ms
+    if not len(trace.waited_s) or not late.any():
+        return False
+    lateness_s = trace.lateness_ms[late] / 1e3
+    return bool(np.minimum(trace.waited_s[late], lateness_s).sum() >= _EXPLAINED * lateness_s.sum())
+
+
 class CoreWait:
     """For how long this process' Python threads were ready to run but had no core, as Linux counts it; NaN elsewhere.
 

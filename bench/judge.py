@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gensoup.bench.clocks import clock_faults, paused_seconds
+from gensoup.bench.clocks import clock_faults, paused_seconds, waited_for_cores
 from gensoup.bench.finding import Finding, Kind
 from gensoup.bench.measurement import Measurement
 from gensoup.bench.pacer import RATE_SHORTFALL
@@ -183,7 +183,8 @@ def _invalid(repetition: RepetitionStatistics, trace: Trace, measurement: Measur
     for fault in clock_faults(trace.clocks):
         yield invalid(fault)
     late = repetition.lateness_ms["p99"]
-    excused = trace.idle_fraction < IDLE_CORES or trace.taken_fraction >= TAKEN_CORES
+    busy = trace.idle_fraction < IDLE_CORES or trace.taken_fraction >= TAKEN_CORES
+    excused = busy or waited_for_cores(trace, MAX_LATENESS_MS)
     if late > MAX_LATENESS_MS and not excused and not trace.live:
         idle = "unknown" if math.isnan(trace.idle_fraction) else f"{trace.idle_fraction:.0%}"
         yield invalid(f"the pacer was late (p99 {late:.2f} ms) while cores were idle ({idle} of core time)")

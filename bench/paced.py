@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -16,12 +17,13 @@ from numpy.typing import NDArray
 from gensoup.bench.pacer import LivePacer, Pacer, ScheduledPacer
 from gensoup.bench.trace import Trace
 from gensoup.runtime.device import CpuTimes, cpu_times, last_level_cache_bytes, usable_cores
-from gensoup.runtime.errors import DataError
+from gensoup.runtime.errors import DataError, EngineError
 from gensoup.runtime.events import Event
 from gensoup.runtime.sources.live import LiveSource
 from gensoup.runtime.stream import FrameClassifier, FrameSmoother, Result, State, Stream
 
 MAX_RING_BYTES = 1 << 30
+HANGS_S = 30.0
 _FEWEST_RING_FRAMES = 4
 _ROLL = 16  # pixels
 
@@ -48,10 +50,9 @@ def run_paced(
     if not frames or total <= warmup:
         raise DataError(f"nothing to measure: {len(frames)} frames in the ring, {seconds:g} s at {rate_hz:g} Hz")
     record = _Record(total)
-    with Stream(classifier, record.add, on_event=record.note, sink_size=total, smoother=smoother) as stream:
+    with _stream(classifier, record, total, smoother) as stream:
         pacer = ScheduledPacer(stream, frames, rate_hz, total)
         shares = _pace(pacer, warmup / rate_hz, progress, rate_hz)
-        stream.drain()
     return record.trace(pacer, warmup, rate_hz, *shares)
 
 
@@ -71,16 +72,29 @@ def run_live(
     """
     most = math.ceil((warmup_s + seconds) * rate_hz) + 2
     record = _Record(most)
-    losses, overwritten = source.losses, source.overwritten
-    with Stream(classifier, record.add, on_event=record.note, sink_size=most, smoother=smoother) as stream:
+    overwritten = source.overwritten
+    with _stream(classifier, record, most, smoother) as stream:
         pacer = LivePacer(stream, source, rate_hz, warmup_s, seconds)
         shares = _pace(pacer, warmup_s, progress, rate_hz)
-        stream.drain()
     warmup = int(np.searchsorted(pacer.scheduled, (pacer.scheduled or [0.0])[0] + warmup_s)) if warmup_s > 0 else 0
     trace = record.trace(pacer, warmup, pacer.arrived_hz, *shares)
-    failure = source.failure or ("the source was lost" if source.losses > losses else "")
+    failure = "" if pacer.complete else source.failure or f"no more frames after {pacer.scheduled_s:.1f} s"
     lost = source.overwritten - overwritten
     return replace(trace, live=True, lost=lost, source_failure=failure), pacer.size
+
+
+@contextmanager
+def _stream(
+    classifier: FrameClassifier, record: _Record, size: int, smoother: FrameSmoother | None
+) -> Iterator[Stream]:
+    """A stream that ends with every result delivered. Raises EngineError for an engine that hangs and has no guard."""
+    stream = Stream(classifier, record.add, on_event=record.note, sink_size=size, smoother=smoother)
+    try:
+        yield stream
+    finally:
+        ended = stream.close(HANGS_S)
+    if not ended:
+        raise EngineError(f"{classifier.engine.name} hangs: no answer for {HANGS_S:g} s")
 
 
 def _pace(pacer: Pacer, warmup_s: float, progress: Progress | None, rate_hz: float) -> tuple[float, float]:

@@ -69,6 +69,11 @@ class Pacer(threading.Thread, ABC):
     @abstractmethod
     def _send(self, waits: CoreWait) -> None: ...
 
+    @property
+    def scheduled_s(self) -> float:
+        """From the first frame to the last one so far."""
+        return self.scheduled[-1] - self.scheduled[0] if self.scheduled else 0.0
+
     def _begin(self, start_s: float) -> None:
         self._start_s = start_s
         self._begun.set()
@@ -128,13 +133,14 @@ class LivePacer(Pacer):
     """Frames are due when the source brings them. Those of a source faster than ``rate_hz`` are thinned out to it.
 
     arrived_hz: of the source, before frames are thinned out; NaN for fewer than two. size: height and width of the
-    frames. warm_from: arrivals from so many seconds on are measured.
+    frames. complete: it did not end before its time.
     """
 
     def __init__(self, stream: Stream, source: LiveSource, rate_hz: float, warmup_s: float, seconds: float) -> None:
         super().__init__(stream, warmup_s + seconds)
         self.arrived_hz = math.nan
         self.size = (0, 0)
+        self.complete = False
         self._source = source
         self._rate_hz = rate_hz
         self._warmup_s = warmup_s
@@ -151,6 +157,7 @@ class LivePacer(Pacer):
                 if count > 1 and at > first:
                     self.arrived_hz = (count - 1) / (at - first)
                 if at >= end:
+                    self.complete = True
                     return
                 if not judged and at >= first + self._warmup_s:
                     judged = True

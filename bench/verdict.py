@@ -80,8 +80,9 @@ class Verdict:
 
     rate_hz: the limit. frames, misses, drops, failures: of all repetitions together, the percentiles too.
     miss_rate_upper, block_rate_upper, longest_miss_run, idle_fraction, taken_fraction: of the worst repetition.
-    stages_ms: arrival, handover, preprocess, engine. claim: what a PASS of this tier says. complete: all repetitions of
-    the tier were measured. threads: of the engine, None: its default. capacity_fps: closed-loop frames a second, for information; None where it was not measured.
+    stages_ms: arrival, handover, preprocess, engine, delivery. claim: what a PASS of this tier says. complete: all
+    repetitions of the tier were measured. capacity_fps: closed-loop frames a second, for information; None where it was
+    not measured. threads: of the engine, None: its default.
     """
 
     verdict: Outcome

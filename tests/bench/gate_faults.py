@@ -128,19 +128,19 @@ class Failing(Healthy):
 
 
 class Camera:
-    """A capture of grey frames at ``rate_hz``: what a connection of a live source gives."""
+    """A capture of grey frames at ``rate_hz``, ``frames`` of them: what a connection of a live source gives."""
 
-    frames = None
-
-    def __init__(self, rate_hz: float) -> None:
-        self.rate_hz = rate_hz
+    def __init__(self, rate_hz: float, frames: int | None = None) -> None:
+        self.rate_hz, self.frames = rate_hz, frames
         self.start, self.count = time.monotonic(), 0
 
     def __call__(self) -> Camera:
         return self
 
-    def read(self) -> tuple[float, Frame]:
+    def read(self) -> tuple[float, Frame] | None:
         self.count += 1
+        if self.frames is not None and self.count > self.frames:
+            return None
         time.sleep(max(0.0, self.start + self.count / self.rate_hz - time.monotonic()))
         return time.monotonic(), np.full((480, 640, 3), 90, np.uint8)
 

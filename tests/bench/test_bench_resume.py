@@ -42,6 +42,7 @@ def test_a_trace_is_judged_again(gensoup: Run, tmp_path: Path, values: np.ndarra
         (("b.gensoup", "--from-trace", "t.npz"), "leave BUNDLE out"),
         ((), "which bundle"),
         (("b.gensoup", "--tier", "gold"), "--tier 'gold': must be one of quick, certify"),
+        (("b.gensoup", "--min-fps", "15"), "--min-fps 15: 30 s are too few frames to tell, 459 are needed"),
         (("b.gensoup", "--resume"), "tier quick is measured in one go"),
         (("b.gensoup", "--from-trace", "t.npz", "--json", "t.npz"), "--json t.npz: is read by this command"),
         (("b.gensoup", "--source", "cam:0"), "did you mean 'camera:0'"),
@@ -64,8 +65,8 @@ def test_a_weaker_tier_of_the_same_name_is_refused(gensoup: Run, tmp_path: Path)
 
 @pytest.fixture
 def short_certify(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """certify, but two repetitions of a quarter of a second, in a folder of its own."""
-    monkeypatch.setitem(TIERS, "certify", replace(SHORT, name="certify", repetitions=2, seconds=0.25, warmup_s=0.0))
+    """certify, but two repetitions of .4 s, in a folder of its own."""
+    monkeypatch.setitem(TIERS, "certify", replace(SHORT, name="certify", repetitions=2, seconds=0.4, warmup_s=0.0))
     monkeypatch.setattr(paced, "last_level_cache_bytes", lambda: 1 << 20)
     monkeypatch.chdir(tmp_path)
 

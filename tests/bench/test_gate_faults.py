@@ -46,8 +46,8 @@ def a_pass(attempt: Callable[[], Verdict]) -> Verdict:
     pytest.fail(f"never passed: {[verdict.reason for verdict in verdicts]}")
 
 
-def camera(rate_hz: float) -> GateFrames:
-    source = LiveSource("camera", Camera(rate_hz), reconnect=False)
+def camera(rate_hz: float, frames: int | None = None) -> GateFrames:
+    source = LiveSource("camera", Camera(rate_hz, frames), reconnect=False)
     return GateFrames(GateSource("camera", "camera", 0, 0), live=source)
 
 
@@ -111,6 +111,12 @@ def test_a_camera_slower_than_the_limit_is_invalid(tiny_bundle: Path) -> None:
     assert verdict.verdict is Outcome.INVALID
     assert "camera-limited" in verdict.reason
     assert verdict.source.height == 480
+
+
+def test_a_camera_that_ends_early_is_invalid(tiny_bundle: Path) -> None:
+    verdict = gate(Healthy(tiny_bundle), tiny_bundle, camera(100.0, frames=60))
+    assert verdict.verdict is Outcome.INVALID
+    assert "ended early: no more frames after 0.6 s" in verdict.reason
 
 
 def test_a_camera_that_is_fast_enough_passes_thinned_out_to_the_limit(tiny_bundle: Path) -> None:

@@ -87,6 +87,12 @@ def test_a_late_pacer_is_a_fault_only_while_cores_were_idle(idle: float, expecte
     assert quick(trace_of(latencies(), late_ms=0.9, idle=idle)).verdict is Outcome.PASS
 
 
+def test_a_pacer_that_waited_for_a_core_is_no_fault_however_idle_the_whole_run_was() -> None:
+    late = trace_of(latencies(), late_ms=1.5)
+    assert quick(replace(late, waited_s=np.full(1920, 1.4e-3))).verdict is Outcome.PASS
+    assert quick(replace(late, waited_s=np.full(1920, 0.4e-3))).verdict is Outcome.INVALID
+
+
 def test_late_because_the_cores_were_taken_counts_against_the_device() -> None:
     verdict = quick(trace_of(latencies() + 9, late_ms=9.0, idle=0.0))
     assert (verdict.verdict, verdict.misses) == (Outcome.FAIL, 1920)

@@ -78,6 +78,13 @@ def test_what_the_stream_refuses_ends_the_run(tiny_bundle: Path) -> None:
         run_paced(Classifier.load(tiny_bundle), [np.zeros((4, 4), np.uint8)], 64.0, 30.0)
 
 
+def test_an_engine_that_hangs_ends_the_run(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paced, "HANGS_S", 0.2)
+    hanging = Slow(tiny_bundle, 1.5)
+    with pytest.raises(EngineError, match=r"hangs: no answer for 0\.2 s"):
+        run_paced(hanging, FRAMES, 64.0, 0.1)
+
+
 def test_clocks_and_waits_are_in_the_trace(tiny_bundle: Path) -> None:
     trace = run_paced(Classifier.load(tiny_bundle, threads=1), FRAMES, 64.0, 0.5, 0.2)
     assert len(trace.waited_s) == len(trace.cpu_s) == 32
