@@ -88,6 +88,14 @@ def waited_for_cores(trace: Trace, late_ms: float) -> bool:
     return bool(np.minimum(trace.waited_s[late], lateness_s).sum() >= _EXPLAINED * lateness_s.sum())
 
 
+def longest_gap_s(trace: Trace) -> float:
+    """The longest time without a frame, of those in which this process was not kept from a core: 0 without frames."""
+    gaps = np.diff(trace.scheduled)
+    if len(trace.waited_s):
+        gaps = gaps[trace.waited_s[1:] < _EXPLAINED * gaps]
+    return float(gaps.max(initial=0.0))
+
+
 class CoreWait:
     """For how long this process' Python threads were ready to run but had no core, as Linux counts it; NaN elsewhere.
 

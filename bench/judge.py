@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gensoup.bench.clocks import clock_faults, paused_seconds, waited_for_cores
+from gensoup.bench.clocks import clock_faults, longest_gap_s, paused_seconds, waited_for_cores
 from gensoup.bench.finding import Finding, Kind
 from gensoup.bench.measurement import Measurement
 from gensoup.bench.pacer import RATE_SHORTFALL
@@ -174,8 +174,8 @@ def _invalid(repetition: RepetitionStatistics, trace: Trace, measurement: Measur
     if not np.isfinite(trace.pushed).all():
         yield invalid("the pacer broke off")
         return
-    if trace.live and len(trace.scheduled) > 1:
-        gap = float(np.diff(trace.scheduled).max())
+    if trace.live:
+        gap = longest_gap_s(trace)
         if gap > _GAP_PERIODS / measurement.min_fps:
             yield invalid(f"no frame arrived for {gap:.2f} s: the camera, or this process, stood still")
     if repetition.paused_s:

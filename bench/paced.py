@@ -67,19 +67,20 @@ def run_live(
 ) -> tuple[Trace, tuple[int, int]]:
     """Send a live source's frames through a real Stream as they arrive, thinned out to ``rate_hz`` if they come faster.
 
-    Also gives height and width of the frames. Latencies run from the arrival in this process. A source that turns out
-    too slow in the warm-up is measured for two seconds only. Raises DataError for one that gives no frame at all.
+    Also gives height and width of the frames. Latencies run from the arrival in this process. What the source sent, up
+    to ``rate_hz``, and nobody took in time is lost. A source that turns out too slow in the warm-up is measured for two
+    seconds only. Raises DataError for one that gives no frame at all.
     """
     most = math.ceil((warmup_s + seconds) * rate_hz) + 2
     record = _Record(most)
-    overwritten = source.overwritten
     with _stream(classifier, record, most, smoother) as stream:
         pacer = LivePacer(stream, source, rate_hz, warmup_s, seconds)
         shares = _pace(pacer, warmup_s, progress, rate_hz)
     warmup = int(np.searchsorted(pacer.scheduled, (pacer.scheduled or [0.0])[0] + warmup_s)) if warmup_s > 0 else 0
     trace = record.trace(pacer, warmup, pacer.arrived_hz, *shares)
     failure = "" if pacer.complete else source.failure or f"no more frames after {pacer.scheduled_s:.1f} s"
-    lost = source.overwritten - overwritten
+    slots = trace.duration_s * min(rate_hz, pacer.arrived_hz)
+    lost = max(0, round(slots - len(trace.scheduled))) if len(trace.scheduled) > 1 else 0
     return replace(trace, live=True, lost=lost, source_failure=failure), pacer.size
 
 

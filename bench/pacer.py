@@ -132,8 +132,8 @@ class ScheduledPacer(Pacer):
 class LivePacer(Pacer):
     """Frames are due when the source brings them. Those of a source faster than ``rate_hz`` are thinned out to it.
 
-    arrived_hz: of the source, before frames are thinned out; NaN for fewer than two. size: height and width of the
-    frames. complete: it did not end before its time.
+    arrived_hz: of the source, before frames are thinned out, with those that were overwritten before they could be
+    taken; NaN for fewer than two. size: height and width of the frames. complete: it did not end before its time.
     """
 
     def __init__(self, stream: Stream, source: LiveSource, rate_hz: float, warmup_s: float, seconds: float) -> None:
@@ -146,16 +146,17 @@ class LivePacer(Pacer):
         self._warmup_s = warmup_s
 
     def _send(self, waits: CoreWait) -> None:
-        count, first, end, judged, next_due = 0, math.nan, math.inf, self._warmup_s <= 0, -math.inf
+        count, first, end, judged = 0, math.nan, math.inf, self._warmup_s <= 0
+        thinning, overwritten = Thinning(self._rate_hz), self._source.overwritten
         with closing(self._source.arrivals()) as arrivals:
             for at, frame in arrivals:
                 if count == 0:
                     first, self.size = at, (frame.shape[0], frame.shape[1])
                     end = at + self.duration_s
                     self._begin(at)
+                if at > first:
+                    self.arrived_hz = (count + self._source.overwritten - overwritten) / (at - first)
                 count += 1
-                if count > 1 and at > first:
-                    self.arrived_hz = (count - 1) / (at - first)
                 if at >= end:
                     self.complete = True
                     return
@@ -164,10 +165,23 @@ class LivePacer(Pacer):
                     if self.arrived_hz < self._rate_hz * (1 - RATE_SHORTFALL):
                         end = min(end, at + _LIMITED_S)
                         self.duration_s = end - first
-                if at < next_due:
-                    continue
-                next_due = (at if next_due == -math.inf else max(next_due, at - 1 / self._rate_hz)) + 1 / self._rate_hz
-                self._push(frame, at, waits)
+                if thinning.takes(at):
+                    self._push(frame, at, waits)
+
+
+class Thinning:
+    """Leaves of frames as they come at most ``rate_hz`` a second, and all that do not come faster, however unevenly."""
+
+    def __init__(self, rate_hz: float) -> None:
+        self._period_s = 1 / rate_hz
+        self._due = -math.inf
+
+    def takes(self, at: float) -> bool:
+        """Whether to take the frame that arrived at ``at`` seconds."""
+        if at < self._due - self._period_s / 2:
+            return False
+        self._due = max(self._due, at - self._period_s) + self._period_s
+        return True
 
 
 def _awake_next(awake: float, late: float) -> float:

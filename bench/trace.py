@@ -43,7 +43,7 @@ class Trace:
         clock, about once a second (see :mod:`gensoup.bench.clocks`).
     fell_back: what the stream told of engines that stood in, from the first frame of the warm-up on.
     bundle_after: the digest of the bundle's file at the end, "" where it was gone or damaged, None where there is none.
-    live: frames came from a camera. lost: live frames that were overwritten before they could be pushed.
+    live: frames came from a camera. lost: live frames that were due and could not be taken in time.
     source_failure: why a live source ended early, "" where it did not.
     """
 
@@ -71,6 +71,11 @@ class Trace:
     def taken_fraction(self) -> float:
         """Share of all cores' time that other processes, or the host of a virtual machine, took; NaN where unknown."""
         return float(np.maximum(0.0, 1.0 - self.idle_fraction - self.own_fraction))
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first frame to the last."""
+        return float(self.scheduled[-1] - self.scheduled[0]) if len(self.scheduled) else 0.0
 
     @property
     def latency_ms(self) -> Floats:

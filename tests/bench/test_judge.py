@@ -133,6 +133,8 @@ def test_frames_of_a_camera_that_were_lost_are_misses_and_gaps_are_no_measuremen
     scheduled[900:] += 0.4
     gap = replace(camera, scheduled=scheduled, pushed=scheduled, started=scheduled, done=scheduled + 8e-3)
     assert "no frame arrived for 0.42 s" in quick(gap).reason
+    starved = np.where(np.arange(1920) == 900, 0.4, 0.0)
+    assert quick(replace(gap, waited_s=starved, lost=26)).verdict is Outcome.FAIL
 
 
 def test_a_pause_is_told_from_taken_cores_and_from_work() -> None:
