@@ -1,4 +1,4 @@
-"""Classifiers and cameras with the faults that the gate must notice, around a real bundle; and a gate of a second.
+"""Classifiers and cameras with the faults that the gate must notice, around a real bundle; and a very short gate.
 
     python gate_faults.py BUNDLE [CORE]
 
@@ -29,8 +29,8 @@ from gensoup.runtime import Classifier, Prediction
 from gensoup.runtime.engines import Engine
 from gensoup.runtime.errors import EngineError
 
-# As quick, but a second long: so few frames can tell no more than that less than a fifth of them are missed.
-SHORT = replace(QUICK, name="short", seconds=1.0, warmup_s=0.3, max_miss_rate=0.2)
+# As quick, but within a second: so few frames can tell no more than that less than a fifth of them are missed.
+SHORT = replace(QUICK, name="short", seconds=0.75, warmup_s=0.2, max_miss_rate=0.2)
 Frame = np.ndarray[Any, Any]
 
 

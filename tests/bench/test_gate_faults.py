@@ -1,4 +1,4 @@
-"""Negative controls: what the gate must not pass. Each is the real gate over a second, on a real bundle."""
+"""Negative controls: what the gate must not pass. Each is the real gate within a second, on a real bundle."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ def camera(rate_hz: float, frames: int | None = None) -> GateFrames:
 
 def test_without_a_fault_it_passes(tiny_bundle: Path) -> None:
     verdict = a_pass(lambda: gate(Healthy(tiny_bundle), tiny_bundle))
-    assert verdict.frames == 64
+    assert verdict.frames == 48
     assert verdict.latency_ms["p50"] < 1000 / 64
 
 
 def test_an_engine_slowed_to_20_ms_fails(tiny_bundle: Path) -> None:
     verdict = gate(Slow(tiny_bundle), tiny_bundle)
     assert verdict.verdict is not Outcome.PASS
-    assert verdict.misses == verdict.frames == 64
+    assert verdict.misses == verdict.frames == 48
     assert verdict.drops > 0
 
 
 def test_a_stall_of_100_ms_fails(tiny_bundle: Path) -> None:
-    verdict = gate(Stalling(tiny_bundle, every_s=0.7), tiny_bundle)
+    verdict = gate(Stalling(tiny_bundle, every_s=0.5), tiny_bundle)
     assert verdict.verdict is not Outcome.PASS
     assert verdict.longest_miss_run >= 4
 
@@ -77,7 +77,7 @@ def test_an_engine_that_is_quick_back_to_back_and_slow_when_paced_fails(tiny_bun
     assert capacity > 64
     verdict = gate(engine, tiny_bundle)
     assert verdict.verdict is not Outcome.PASS
-    assert verdict.misses > 32
+    assert verdict.misses > 24
 
 
 @pytest.mark.parametrize("fault", ["swapped", "gone"])
@@ -121,7 +121,7 @@ def test_a_camera_that_ends_early_is_invalid(tiny_bundle: Path) -> None:
 
 def test_a_camera_that_is_fast_enough_passes_thinned_out_to_the_limit(tiny_bundle: Path) -> None:
     verdict = a_pass(lambda: gate(Healthy(tiny_bundle), tiny_bundle, camera(100.0)))
-    assert 50 <= verdict.frames <= 66
+    assert 40 <= verdict.frames <= 50
     assert verdict.source.stated_hz == 100.0
 
 
@@ -190,7 +190,7 @@ def test_cores_taken_away_count_against_the_device(tiny_bundle: Path) -> None:
         assert process.stdout.readline() == "measuring\n"
         try:
             spinners += [subprocess.Popen(spin, stdout=subprocess.DEVNULL, preexec_fn=pin) for _ in range(8)]
-            time.sleep(0.9)
+            time.sleep(0.7)
         finally:
             for spinner in spinners:
                 spinner.kill()
