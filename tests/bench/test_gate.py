@@ -68,7 +68,7 @@ def test_the_whole_gate_on_a_real_bundle(tiny_bundle: Path) -> None:
     assert (verdict.source.kind, verdict.source.height) == ("synthetic", 480)
     assert len(verdict.bundle_sha256) == 64
     assert verdict.device["cores"] >= 1
-    assert told[-1] == (51, 51)
+    assert told[-1] == (45, 45)
     assert kept[-1] == measurement
     assert measurement.device_log == {"calls": ["start", "stop"]}
     assert kept[0].device_log == {"calls": ["start"]}
