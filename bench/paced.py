@@ -5,93 +5,33 @@ All times are ``time.monotonic()`` seconds, the clock of :class:`gensoup.runtime
 
 from __future__ import annotations
 
-import io
 import math
-import threading
 import time
-import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gensoup.bench.pacer import LivePacer, Pacer, ScheduledPacer
+from gensoup.bench.trace import Trace
 from gensoup.runtime.classifier import FrameClassifier
-from gensoup.runtime.device import cpu_times, last_level_cache_bytes, usable_cores
-from gensoup.runtime.errors import DataError
-from gensoup.runtime.files import write_atomic
+from gensoup.runtime.device import CpuTimes, cpu_times, last_level_cache_bytes, usable_cores
+from gensoup.runtime.errors import DataError, EngineError
+from gensoup.runtime.events import Event
 from gensoup.runtime.result import Result, State
+from gensoup.runtime.sources.live import LiveSource
 from gensoup.runtime.stream import Stream
+from gensoup.runtime.stream_work import FrameSmoother
 
 MAX_RING_BYTES = 1 << 30
+HANGS_S = 30.0
 _FEWEST_RING_FRAMES = 4
 _ROLL = 16  # pixels
 
 Frame = NDArray[np.uint8]
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Trace:
-    """One entry per frame that was due after the warm-up; arrays of equal length.
-
-    scheduled, pushed, started, done: seconds when the frame was due, its push began, inference began, the result was
-        there; NaN for started and done where it was dropped. preprocess_ms, engine_ms: the stages, NaN where there was
-        no prediction. dropped: replaced by a newer frame. failed: the engine gave no prediction.
-    rate_hz: of the schedule. idle_fraction, own_fraction: shares of all cores' time spent idle and in this process
-        meanwhile, NaN where unknown; what is left was taken by others.
-    """
-
-    scheduled: Floats
-    pushed: Floats
-    started: Floats
-    done: Floats
-    preprocess_ms: Floats
-    engine_ms: Floats
-    dropped: Flags
-    failed: Flags
-    rate_hz: float
-    idle_fraction: float
-    own_fraction: float
-
-    @property
-    def taken_fraction(self) -> float:
-        """Share of all cores' time that other processes, or the host of a virtual machine, took; NaN where unknown."""
-        return float(np.maximum(0.0, 1.0 - self.idle_fraction - self.own_fraction))
-
-    @property
-    def latency_ms(self) -> Floats:
-        """Milliseconds from the scheduled arrival to the result; +∞ where it was dropped or failed."""
-        latency = (self.done - self.scheduled) * 1e3
-        return np.where(self.dropped | self.failed | np.isnan(latency), math.inf, latency)
-
-    @property
-    def lateness_ms(self) -> Floats:
-        """Milliseconds by which the pacer was behind its schedule."""
-        return (self.pushed - self.scheduled) * 1e3
-
-    def save(self, path: Path) -> None:
-        """Write an .npz file, atomically."""
-        buffer = io.BytesIO()
-        arrays = {entry.name: np.asarray(getattr(self, entry.name)) for entry in fields(self)}
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        write_atomic(path, buffer.getvalue())
-
-    @classmethod
-    def load(cls, path: Path) -> Trace:
-        """The inverse of :meth:`save`. Raises DataError, naming the file, for anything else."""
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                values: dict[str, Any] = {entry.name: arrays[entry.name] for entry in fields(cls)}
-            scalars = {name: float(values[name]) for name in ("rate_hz", "idle_fraction", "own_fraction")}
-            return cls(**{**values, **scalars})
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or 'not a trace'})") from error
-        except (ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path}: not a trace of gensoup bench") from error
+Progress = Callable[[int, int], None]
 
 
 def run_paced(
@@ -100,109 +40,133 @@ def run_paced(
     rate_hz: float,
     seconds: float,
     warmup_s: float = 0.0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    smoother: FrameSmoother | None = None,
 ) -> Trace:
     """Send ``frames`` round and round through a real Stream: frame k is due at t0 + k / ``rate_hz``.
 
     Frames due in the first ``warmup_s`` seconds are not in the trace. progress: called with frames due so far and all,
-    once a second at most, as drawing it takes cores. Raises DataError when there are no frames to measure.
+    once a second at most, as drawing it takes cores. smoother: as :class:`gensoup.runtime.Stream` takes it.
+    Raises DataError when there are no frames to measure.
     """
     warmup, total = round(warmup_s * rate_hz), round((warmup_s + seconds) * rate_hz)
     if not frames or total <= warmup:
         raise DataError(f"nothing to measure: {len(frames)} frames in the ring, {seconds:g} s at {rate_hz:g} Hz")
-    results: list[Result] = []
-    with Stream(classifier, results.append, sink_size=total) as stream:
-        pacer = _Pacer(stream, frames, rate_hz, total)
-        pacer.start()
-        pacer.wait_until(warmup, progress)
-        before, own = cpu_times(), time.process_time()
-        started = time.monotonic()
-        pacer.wait_until(total, progress)
-        after, own = cpu_times(), time.process_time() - own
-        own /= (time.monotonic() - started) * usable_cores()
-        pacer.join()
-        if pacer.error is not None:
-            raise pacer.error
-        stream.drain()
-    idle = before.idle_fraction_until(after) if before is not None and after is not None else None
-    return _trace(pacer, results, warmup, math.nan if idle is None else idle, own)
+    record = _Record(total)
+    with _stream(classifier, record, total, smoother) as stream:
+        pacer = ScheduledPacer(stream, frames, rate_hz, total)
+        shares = _pace(pacer, warmup / rate_hz, progress, rate_hz)
+    return record.trace(pacer, warmup, rate_hz, *shares)
 
 
-# A sleeping thread is woken late, most of all on an idle or virtual machine; so the last of each wait is spent awake.
-WATCH_S = 1e-3
+def run_live(
+    classifier: FrameClassifier,
+    source: LiveSource,
+    rate_hz: float,
+    seconds: float,
+    warmup_s: float = 0.0,
+    progress: Progress | None = None,
+    smoother: FrameSmoother | None = None,
+) -> tuple[Trace, tuple[int, int]]:
+    """Send a live source's frames through a real Stream as they arrive, thinned out to ``rate_hz`` if they come faster.
+
+    Also gives height and width of the frames. Latencies run from the arrival in this process. What the source sent, up
+    to ``rate_hz``, and nobody took in time is lost. A source that turns out too slow in the warm-up is measured for two
+    seconds only. Raises DataError for one that gives no frame at all.
+    """
+    most = math.ceil((warmup_s + seconds) * rate_hz) + 2
+    record = _Record(most)
+    with _stream(classifier, record, most, smoother) as stream:
+        pacer = LivePacer(stream, source, rate_hz, warmup_s, seconds)
+        shares = _pace(pacer, warmup_s, progress, rate_hz)
+    warmup = int(np.searchsorted(pacer.scheduled, (pacer.scheduled or [0.0])[0] + warmup_s)) if warmup_s > 0 else 0
+    trace = record.trace(pacer, warmup, pacer.arrived_hz, *shares)
+    failure = "" if pacer.complete else source.failure or f"no more frames after {pacer.scheduled_s:.1f} s"
+    slots = trace.duration_s * min(rate_hz, pacer.arrived_hz)
+    lost = max(0, round(slots - len(trace.scheduled))) if len(trace.scheduled) > 1 else 0
+    return replace(trace, live=True, lost=lost, source_failure=failure), pacer.size
 
 
-class _Pacer(threading.Thread):
-    """Pushes each frame when it is due; one it comes too late for is pushed at once, and none is left out."""
+@contextmanager
+def _stream(
+    classifier: FrameClassifier, record: _Record, size: int, smoother: FrameSmoother | None
+) -> Iterator[Stream]:
+    """A stream that ends with every result delivered. Raises EngineError for an engine that hangs and has no guard."""
+    stream = Stream(classifier, record.add, on_event=record.note, sink_size=size, smoother=smoother)
+    try:
+        yield stream
+    finally:
+        ended = stream.close(HANGS_S)
+    if not ended:
+        raise EngineError(f"{classifier.engine.name} hangs: no answer for {HANGS_S:g} s")
 
-    def __init__(self, stream: Stream, frames: Sequence[Frame], rate_hz: float, total: int) -> None:
-        super().__init__(name="gensoup-pacer", daemon=True)
-        self.rate_hz = rate_hz
-        self.scheduled = np.arange(total) / rate_hz
-        self.pushed = np.full(total, math.nan)
-        self.error: Exception | None = None
-        self._stream = stream
-        self._frames = frames
-        self._total = total
-        self._begun = threading.Event()
-        self._ended = threading.Event()
 
-    def run(self) -> None:
-        try:
-            self.scheduled += time.monotonic() + 1 / self.rate_hz
-            self._begun.set()
-            for number, due in enumerate(self.scheduled.tolist()):
-                time.sleep(max(0.0, due - WATCH_S - time.monotonic()))
-                while time.monotonic() < due:
-                    time.sleep(0)  # gives up the interpreter's lock, but not the core
-                self.pushed[number] = time.monotonic()
-                self._stream.push(self._frames[number % len(self._frames)], captured_at=due)
-        except Exception as error:
-            self.error = error
-        finally:
-            self._begun.set()
-            self._ended.set()
+def _pace(pacer: Pacer, warmup_s: float, progress: Progress | None, rate_hz: float) -> tuple[float, float]:
+    """Run a pacer to its end; the shares of all cores' time idle and in this process after the warm-up."""
 
-    def wait_until(self, number: int, progress: Callable[[int, int], None] | None) -> None:
-        """Wait until frame ``number`` is due (the last one: pushed), telling the progress."""
-        self._begun.wait()
-        start = float(self.scheduled[0])
-        while not self._ended.is_set():
-            due = int((time.monotonic() - start) * self.rate_hz)
-            if progress is not None:
-                progress(min(max(due, 0), self._total), self._total)
-            left = start + number / self.rate_hz - time.monotonic()
-            if left <= 0 and number < self._total:
-                return
-            self._ended.wait(min(1.0, left) if left > 0 else 1.0)
+    def tell(elapsed_s: float) -> None:
         if progress is not None:
-            progress(self._total, self._total)
+            progress(round(elapsed_s * rate_hz), round(pacer.duration_s * rate_hz))
+
+    pacer.start()
+    pacer.wait(warmup_s, tell)
+    before, own, started = cpu_times(), time.process_time(), time.monotonic()
+    pacer.wait(math.inf, tell)
+    after, own = cpu_times(), time.process_time() - own
+    pacer.join()
+    if pacer.error is not None:
+        raise pacer.error
+    return _idle(before, after), own / ((time.monotonic() - started) * usable_cores())
 
 
-def _trace(pacer: _Pacer, results: list[Result], warmup: int, idle: float, own: float) -> Trace:
-    total = len(pacer.scheduled)
-    started, done, preprocess, engine = (np.full(total, math.nan) for _ in range(4))
-    dropped, failed = np.ones(total, bool), np.zeros(total, bool)
-    for result in results:
+def _idle(before: CpuTimes | None, after: CpuTimes | None) -> float:
+    idle = before.idle_fraction_until(after) if before is not None and after is not None else None
+    return math.nan if idle is None else idle
+
+
+class _Record:
+    """Takes results as they come, into arrays: nothing of a frame is kept but its numbers."""
+
+    def __init__(self, total: int) -> None:
+        self._started, self._done, self._preprocess_ms, self._engine_ms = (np.full(total, math.nan) for _ in range(4))
+        self._dropped, self._failed = np.ones(total, bool), np.zeros(total, bool)
+        self._fell_back: list[str] = []
+
+    def add(self, result: Result) -> None:
+        """In the stream's sink thread."""
         at = result.frame_id
-        dropped[at] = False
-        failed[at] = result.state is State.FAILED
-        started[at], done[at] = result.started_at, result.done_at
+        self._dropped[at] = False
+        self._failed[at] = result.state is State.FAILED
+        self._started[at], self._done[at] = result.started_at, result.done_at
         if result.prediction is not None:
-            preprocess[at], engine[at] = result.prediction.preprocess_ms, result.prediction.engine_ms
-    return Trace(
-        scheduled=pacer.scheduled[warmup:],
-        pushed=pacer.pushed[warmup:],
-        started=started[warmup:],
-        done=done[warmup:],
-        preprocess_ms=preprocess[warmup:],
-        engine_ms=engine[warmup:],
-        dropped=dropped[warmup:],
-        failed=failed[warmup:],
-        rate_hz=pacer.rate_hz,
-        idle_fraction=idle,
-        own_fraction=own,
-    )
+            self._preprocess_ms[at], self._engine_ms[at] = result.prediction.preprocess_ms, result.prediction.engine_ms
+
+    def note(self, event: Event) -> None:
+        """In the stream's sink thread, too."""
+        if event.kind != "recovered":
+            self._fell_back.append(f"{event.kind}: {event.engine} ({event.reason})")
+
+    def trace(self, pacer: Pacer, warmup: int, rate_hz: float, idle: float, own: float) -> Trace:
+        """Of all frames after the first ``warmup``."""
+        pushed = slice(warmup, len(pacer.scheduled))
+        waited, cpu = (np.diff(total, prepend=total[:1]) for total in (pacer.waited_s, pacer.cpu_s))
+        return Trace(
+            scheduled=np.array(pacer.scheduled)[pushed],
+            pushed=np.array(pacer.pushed)[pushed],
+            started=self._started[pushed],
+            done=self._done[pushed],
+            preprocess_ms=self._preprocess_ms[pushed],
+            engine_ms=self._engine_ms[pushed],
+            dropped=self._dropped[pushed],
+            failed=self._failed[pushed],
+            rate_hz=rate_hz,
+            idle_fraction=idle,
+            own_fraction=own,
+            waited_s=np.zeros(0) if np.isnan(waited).any() else waited[pushed],
+            cpu_s=cpu[pushed],
+            clocks=np.array(pacer.clocks).reshape(-1, 3),
+            fell_back=tuple(self._fell_back),
+        )
 
 
 def ring_length(frame_bytes: int) -> int:

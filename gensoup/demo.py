@@ -96,6 +96,7 @@ def run_stages(settings: Any, out: Path, console: Any) -> dict[str, Any]:
     from gensoup.bench.dataset import LabelledFolder
     from gensoup.bench.evaluate import evaluate, evaluation_to_dict
     from gensoup.bench.gate import run_gate
+    from gensoup.bench.judge import judge
     from gensoup.bench.roles import ROLES_FILE, read_roles
     from gensoup.bench.synth import write_video
     from gensoup.export.exporter import export_run
@@ -145,9 +146,10 @@ def run_stages(settings: Any, out: Path, console: Any) -> dict[str, Any]:
         )
     _stage(console, 6, "bench", f"the gate: 1080p frames at {MIN_FPS:g} Hz for 30 s")
     with stage_bars() as progress:
-        verdict, trace = run_gate(bundle, MIN_FPS, progress=lambda done, total: progress("bench", done, total))
+        measurement = run_gate(bundle, MIN_FPS, progress=lambda done, total: progress("bench", done, total))
+    verdict = judge(measurement)
     write_atomic(out / "bench.json", json_module.dumps(verdict.to_dict(), indent=1))
-    trace.save(out / "trace.npz")
+    measurement.save(out / "trace.npz")
     _stage(console, 7, "report", "")
     report = write_report(out, bench=out / "bench.json", trace=out / "trace.npz", evaluation=out / "eval.json")
     return {

@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from gensoup.bench.paced import Trace
+from gensoup.bench.measurement import Measurement
 from gensoup.runtime.errors import DataError
 from gensoup.runtime.files import write_atomic
 from gensoup.runtime.images import read_image
@@ -112,12 +112,17 @@ def _classes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _latency(path: Path) -> dict[str, Markup]:
-    trace = Trace.load(path)
-    limit_ms = 1e3 / trace.rate_hz
-    seconds: NDArray[np.float64] = trace.scheduled - trace.scheduled[0]
+    measurement = Measurement.load(path)
+    limit_ms = 1e3 / measurement.min_fps
+    traces = measurement.repetitions
+    latency: NDArray[np.float64] = np.concatenate([np.zeros(0), *(trace.latency_ms for trace in traces)])
+    if not len(latency):
+        return {}
+    start = traces[0].scheduled[0]
+    seconds: NDArray[np.float64] = np.concatenate([trace.scheduled - start for trace in traces])
     return {
-        "timeline": Markup(figures_latency.latency_timeline(seconds, trace.latency_ms, limit_ms)),
-        "histogram": Markup(figures_latency.latency_histogram(trace.latency_ms, limit_ms)),
+        "timeline": Markup(figures_latency.latency_timeline(seconds, latency, limit_ms)),
+        "histogram": Markup(figures_latency.latency_histogram(latency, limit_ms)),
     }
 
 

@@ -184,7 +184,7 @@ def report_command(
     """Write a run's report.html again, with the deployed bundle's accuracy and frame rate."""
     from rich.console import Console
 
-    from gensoup.bench.paced import Trace
+    from gensoup.bench.measurement import Measurement
     from gensoup.export.run_files import METRICS_FILE, check_finished
     from gensoup.runtime.errors import MissingDependencyError
     from gensoup.runtime.files import check_writable
@@ -194,7 +194,7 @@ def report_command(
     check_writable(run / METRICS_FILE)
     Deployed.read(run, bench, evaluation)
     if trace is not None:
-        Trace.load(trace)
+        Measurement.load(trace)
     try:  # after all that can be told without PyTorch, which takes seconds to import
         from gensoup.train.report import write_report
     except ModuleNotFoundError as error:

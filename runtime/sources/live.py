@@ -67,8 +67,7 @@ class LiveSource:
     frames has ended instead. A read that hangs is left behind in its thread, at most four of them.
 
     losses, reconnects: how often that happened. away_s: seconds without the source, ended losses only.
-    overwritten: frames that came before their predecessor was taken. failure: why the last iteration broke off, "" if
-    it ended in order. frames: always None.
+    failure: why the last iteration broke off, "" if it ended in order. frames: always None.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class LiveSource:
         self.rate_hz: float | None = None
         self.frames: int | None = None
         self.skipped: list[str] = []
-        self.losses = self.reconnects = self.overwritten = 0
+        self.losses = self.reconnects = self._overwritten = 0
         self.away_s = 0.0
         self.failure = ""
         self._connect = connect
@@ -100,6 +99,12 @@ class LiveSource:
         self._closed = threading.Event()
         self._reader: _Reader | None = None
         self._hung: list[_Reader] = []
+
+    @property
+    def overwritten(self) -> int:
+        """Frames so far that came before their predecessor was taken."""
+        reader = self._reader
+        return self._overwritten + (0 if reader is None else reader.mailbox.drops)
 
     def __iter__(self) -> Iterator[Frame]:
         for _, frame in self.arrivals():
@@ -176,7 +181,8 @@ class LiveSource:
         """End a reader; wait for it a little, so that a device is free again before it is next opened."""
         reader.mailbox.close()
         reader.thread.join(_JOIN_S)
-        self.overwritten += reader.mailbox.drops
+        self._overwritten += reader.mailbox.drops
+        self._reader = None
         if reader.thread.is_alive():
             self._hung.append(reader)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gensoup.bench import paced
-from gensoup.bench.paced import Trace, fill_ring, ring_length, run_paced
+from gensoup.bench.paced import fill_ring, ring_length, run_paced
 from gensoup.runtime import Classifier, Prediction
 from gensoup.runtime.device import last_level_cache_bytes
 from gensoup.runtime.errors import DataError, EngineError
@@ -78,31 +78,20 @@ def test_what_the_stream_refuses_ends_the_run(tiny_bundle: Path) -> None:
         run_paced(Classifier.load(tiny_bundle), [np.zeros((4, 4), np.uint8)], 64.0, 30.0)
 
 
-def test_a_trace_survives_its_file(tiny_bundle: Path, tmp_path: Path) -> None:
-    trace = run_paced(Slow(tiny_bundle, 0.03), FRAMES, 64.0, 0.5)
-    path = tmp_path / "trace.npz"
-    trace.save(path)
-    loaded = Trace.load(path)
-    for name in Trace.__dataclass_fields__:
-        np.testing.assert_array_equal(getattr(loaded, name), getattr(trace, name))
-    assert isinstance(loaded.rate_hz, float)
+def test_an_engine_that_hangs_ends_the_run(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paced, "HANGS_S", 0.2)
+    hanging = Slow(tiny_bundle, 1.5)
+    with pytest.raises(EngineError, match=r"hangs: no answer for 0\.2 s"):
+        run_paced(hanging, FRAMES, 64.0, 0.1)
 
 
-@pytest.mark.parametrize("kind", ["missing", "text", "npy", "other", "cut"])
-def test_what_is_no_trace_is_one_line(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "trace.npz"
-    if kind == "text":
-        path.write_text("no trace")
-    elif kind == "npy":
-        with path.open("wb") as file:
-            np.save(file, np.zeros(3))
-    elif kind in ("other", "cut"):
-        np.savez(path, scheduled=np.zeros(500))
-        if kind == "cut":
-            path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(DataError, match=r"trace\.npz") as caught:
-        Trace.load(path)
-    assert "\n" not in str(caught.value)
+def test_clocks_and_waits_are_in_the_trace(tiny_bundle: Path) -> None:
+    trace = run_paced(Classifier.load(tiny_bundle, threads=1), FRAMES, 64.0, 0.5, 0.2)
+    assert len(trace.waited_s) == len(trace.cpu_s) == 32
+    assert (trace.waited_s >= 0).all() and (trace.cpu_s >= 0).all()
+    assert len(trace.clocks) >= 3
+    assert trace.fell_back == ()
+    np.testing.assert_allclose(np.diff(trace.clocks[:, 2]), np.diff(trace.clocks[:, 0]), atol=0.02)
 
 
 def test_a_ring_exceeds_twice_the_last_level_cache(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from gensoup.bench.statistics import fewest_frames, longest_run, miss_rate_lower, miss_rate_upper, percentile
+from gensoup.bench.statistics import (
+    block_rate_upper,
+    block_rates,
+    fewest_frames,
+    longest_run,
+    miss_rate_lower,
+    miss_rate_upper,
+    percentile,
+)
 
 
 @pytest.mark.parametrize(("misses", "frames"), [(9, 1920), (338, 38400), (0, 459)])
@@ -68,3 +76,27 @@ def test_percentiles_of_nothing_are_refused(values: list[float]) -> None:
 )
 def test_longest_run(flags: str, length: int) -> None:
     assert longest_run(np.array([flag == "1" for flag in flags], bool)) == length
+
+
+@pytest.mark.parametrize(("blocks", "quantile"), [(600, 2.3328421), (30, 2.4620214)])  # scipy.stats.t.ppf(.99, n − 1)
+def test_the_bound_from_blocks_is_students(blocks: int, quantile: float) -> None:
+    rates = np.random.default_rng(0).random((2, blocks)) / 100
+    expected = rates.mean(axis=1) + quantile * rates.std(axis=1, ddof=1) / math.sqrt(blocks)
+    np.testing.assert_allclose(block_rate_upper(rates), expected, rtol=1e-5)
+
+
+def test_the_bound_from_blocks_has_ends() -> None:
+    assert block_rate_upper([0.0, 0.0, 0.0]) == 0.0
+    assert block_rate_upper([1.0, 0.0]) == 1.0
+    with pytest.raises(ValueError, match="too few"):
+        block_rate_upper([0.5])
+
+
+def test_blocks_of_frames() -> None:
+    missed = np.array([1, 1, 0, 0, 1, 0, 0, 0, 0, 1], bool)
+    np.testing.assert_allclose(block_rates(missed, 4.0), [0.5, 1 / 3])  # a rest of half a block joins the last
+    np.testing.assert_allclose(block_rates(missed, 5.0), [0.6, 0.2])
+    np.testing.assert_allclose(block_rates(missed, 2.5), [2 / 3, 0.5, 0.0, 0.5])
+    np.testing.assert_allclose(block_rates(missed[:1], 4.0), [1.0])
+    assert len(block_rates(np.zeros(38400, bool), 64.0)) == 600
+    assert len(block_rates(np.zeros(35964, bool), 59.94)) == 600

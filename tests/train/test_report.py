@@ -15,7 +15,9 @@ import pytest
 
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.bench.evaluate import evaluate, evaluation_to_dict
+from gensoup.bench.measurement import GateSource, Measurement
 from gensoup.bench.paced import run_paced
+from gensoup.bench.tier import QUICK
 from gensoup.runtime.bundle import read_bundle
 from gensoup.runtime.classifier import Classifier
 from gensoup.runtime.errors import GenSoupError
@@ -147,7 +149,8 @@ def test_gate_and_evaluation_are_in_it_when_given(run: Path, tiny_run: Any, expo
     (tmp_path / "eval.json").write_text(json.dumps(values), encoding="utf-8")
     frames = [np.full((120, 160, 3), level, np.uint8) for level in (0, 90, 200)]
     trace = run_paced(classifier, frames, 50.0, 0.5, 0.1)
-    trace.save(tmp_path / "trace.npz")
+    source = GateSource("synthetic", "synthetic", 120, 160)
+    Measurement(QUICK, 50.0, source, "onnxruntime-cpu", "fp32", "", {}, (trace,)).save(tmp_path / "trace.npz")
     gate = {
         "verdict": "FAIL", "reason": "too many <misses>", "rate_hz": 50.0, "frames": 25, "misses": 3, "drops": 1,
         "miss_rate_upper": 0.3, "longest_miss_run": 2, "engine": "onnxruntime-cpu", "capacity_fps": 123.4,
