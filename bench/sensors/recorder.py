@@ -28,6 +28,8 @@ class Recorder:
         trace = run_paced(…)
     log = recorder.log()
 
+    or with :meth:`start` and :meth:`stop`; the log can be read before the end too, and knows then what was read so far.
+
     Looking takes a thread of this process. It has the same priority as the others on purpose: one that is put behind
     them could be held up while it has the interpreter's lock, and the frames with it.
     """
@@ -57,49 +59,58 @@ class Recorder:
         self._moments: list[float] = []
 
     def __enter__(self) -> Recorder:
-        time.sleep(max((reader.settle_s for reader in self._readers), default=0.0))
-        self._take_stock()
-        self._look("before")
-        self._origin = time.monotonic()
-        self._thread.start()
+        self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Look at the resting device, a second or two where its sensors are slow, then once a second."""
+        self._rest()
+        self._take_stock()
+        self._look("before")
+        self._origin = time.monotonic()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End that, look at the resting device again and close the readers."""
         self._stop.set()
         self._thread.join()
         try:
-            if error is None:
-                self._take_stock()
-                time.sleep(max((reader.settle_s for reader in self._readers), default=0.0))
-                self._look("after")
+            self._take_stock()
+            self._rest()
+            self._look("after")
         finally:
             for reader in self._readers:
                 with suppress(Exception):
                     reader.close()
 
     def log(self) -> DeviceLog:
-        """What was read, once the block has been left without an error."""
-        at = [max(0.0, moment - self._origin) for moment in self._at]
-        merged = [_merged(samples) for samples in self._samples]
+        """What was read so far."""
+        looks = len(self._at)  # the last of what a look appends to
+        phases, read = self._phases[:looks], self._samples[:looks]
+        at = [max(0.0, moment - self._origin) for moment in self._at[:looks]]
+        merged = [_merged(samples) for samples in read]
         names = sorted({name for values in merged for name in values})
         slowed: dict[str, list[float]] = {}
-        for moment, phase, samples in zip(at, self._phases, self._samples, strict=True):
+        for moment, phase, samples in zip(at, phases, read, strict=True):
             for reader, sample in samples.items():
                 for why in sample.slowed_by if phase == "during" else ():
                     slowed.setdefault(f"{reader}: {why}", []).append(round(moment, 2))
-        during = [samples for phase, samples in zip(self._phases, self._samples, strict=True) if phase == "during"]
+        during = [samples for phase, samples in zip(phases, read, strict=True) if phase == "during"]
         return DeviceLog(
             origin_s=self._origin,
             interval_s=self._interval_s,
             sensors=tuple(reader.name for reader in self._readers),
             jetson=self._jetson,
             at_s=tuple(round(moment, 3) for moment in at),
-            phase=tuple(self._phases),
+            phase=tuple(phases),
             series={name: tuple(values.get(name) for values in merged) for name in names},
             missing=self._missing,
-            errors=self._errors,
+            errors=dict(self._errors),
             facts_before=self._facts[0],
             facts_after=self._facts[-1],
             slowed_by={why: tuple(moments) for why, moments in sorted(slowed.items())},
@@ -109,6 +120,9 @@ class Recorder:
             quota_stops=self._stops[-1] - self._stops[0],
             cost_ms=self._cost(),
         )
+
+    def _rest(self) -> None:
+        time.sleep(max((reader.settle_s for reader in self._readers), default=0.0))
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval_s):
