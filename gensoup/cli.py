@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from gensoup import __version__
 from gensoup.bench.bench_cli import bench_command
 from gensoup.bench.data_cli import app as data_app
+from gensoup.bench.doctor_cli import doctor_command
 from gensoup.bench.eval_cli import eval_command
 from gensoup.demo import demo_command
 from gensoup.export.export_cli import export_command
@@ -65,6 +66,7 @@ app.command("export")(export_command)
 app.command("eval")(eval_command)
 app.command("run", cls=RunCommand)(run_command)
 app.command("bench")(bench_command)
+app.command("doctor")(doctor_command)
 app.command("keygen")(keygen_command)
 app.command("sign")(sign_command)
 
