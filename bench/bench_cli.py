@@ -77,6 +77,7 @@ def bench_command(
     from gensoup.bench.gate import run_gate
     from gensoup.bench.judge import judge
     from gensoup.bench.measurement import Measurement
+    from gensoup.bench.sensors.watch import SensorWatch
     from gensoup.runtime.errors import UsageError
     from gensoup.runtime.files import check_outputs, write_atomic
 
@@ -113,6 +114,7 @@ def bench_command(
                     threads=threads,
                     require_signature=require_signature,
                     progress=show,
+                    watch=SensorWatch,
                     keep=None if trace_out is None else lambda measured: measured.save(trace_out),
                     begun=begun,
                 )

@@ -146,9 +146,10 @@ def measure(
                 keep(measurement)
             if frames.live is not None and trace.rate_hz < start.min_fps:
                 break  # what a camera does not send cannot be measured by waiting longer
-        if frames.ring and measurement.capacity_fps is None:
-            seconds = min(_CAPACITY_SECONDS, tier.seconds)
-            measurement = replace(measurement, capacity_fps=capacity_fps(classifier, frames.ring, seconds))
+    # After the watch has ended: frames back to back heat and slow a device as those of a camera do not.
+    if frames.ring and measurement.capacity_fps is None:
+        seconds = min(_CAPACITY_SECONDS, tier.seconds)
+        measurement = replace(measurement, capacity_fps=capacity_fps(classifier, frames.ring, seconds))
     measurement = _watched(measurement, start, watch)
     if keep is not None:
         keep(measurement)

@@ -98,6 +98,7 @@ def run_stages(settings: Any, out: Path, console: Any) -> dict[str, Any]:
     from gensoup.bench.gate import run_gate
     from gensoup.bench.judge import judge
     from gensoup.bench.roles import ROLES_FILE, read_roles
+    from gensoup.bench.sensors.watch import SensorWatch
     from gensoup.bench.synth import write_video
     from gensoup.export.exporter import export_run
     from gensoup.runtime.classifier import Classifier
@@ -146,7 +147,9 @@ def run_stages(settings: Any, out: Path, console: Any) -> dict[str, Any]:
         )
     _stage(console, 6, "bench", f"the gate: 1080p frames at {MIN_FPS:g} Hz for 30 s")
     with stage_bars() as progress:
-        measurement = run_gate(bundle, MIN_FPS, progress=lambda done, total: progress("bench", done, total))
+        measurement = run_gate(
+            bundle, MIN_FPS, progress=lambda done, total: progress("bench", done, total), watch=SensorWatch
+        )
     verdict = judge(measurement)
     write_atomic(out / "bench.json", json_module.dumps(verdict.to_dict(), indent=1))
     measurement.save(out / "trace.npz")

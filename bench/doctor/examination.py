@@ -125,7 +125,7 @@ def _packages(root: Path) -> list[Line]:
     for elsewhere in ("tensorrt", "tensorrt-rtx") if is_jetson(root) else ("jetson",):
         wanted.pop(elsewhere, None)
     with ThreadPoolExecutor(max(1, min(4, usable_cores()))) as pool:
-        made = pool.map(lambda item: extra_line(*item, installed_version, why_not_imported), wanted.items())
+        made = pool.map(lambda name: extra_line(name, wanted[name], installed_version, why_not_imported), wanted)
         lines = list(made)
     own = sys.version_info[:2]
     lines += conflict_lines(installed_version)
@@ -136,7 +136,8 @@ def _packages(root: Path) -> list[Line]:
 
 def _machine(root: Path, gpu: bool) -> list[Line]:
     readers, missing, _ = open_readers("tensorrt" if gpu else "onnxruntime-cpu", root)
-    samples, facts = [], {}
+    samples = []
+    facts: dict[str, Any] = {}
     time.sleep(0.2)  # loads are shares of the time since the readers were opened
     for reader in readers:
         with suppress(SensorError):

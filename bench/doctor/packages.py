@@ -47,7 +47,7 @@ def extra_line(
     here = [f"{name} {version}" for name, version in versions.items() if version is not None]
     away = [name for name, version in versions.items() if version is None]
     install = f"pip install 'gensoup[{extra}]'"
-    if not here:
+    if packages[0] in away:
         reason = " (for training; a cart needs none)" if extra == "train" else ""
         return Line(SECTION, topic, Mark.NOTE, f"not installed{reason}", install)
     if away:
