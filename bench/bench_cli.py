@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from gensoup.bench.measurement import Measurement
     from gensoup.bench.tier import Tier
     from gensoup.bench.verdict import RepetitionStatistics, Verdict
-
-_INTERRUPTED = 130
+    from gensoup.runtime.errors import Interrupted
 
 
 def bench_command(
@@ -119,7 +118,7 @@ def bench_command(
                     begun=begun,
                 )
             except KeyboardInterrupt:
-                raise typer.Exit(_interrupted(rules, trace_out)) from None
+                raise _interrupted(rules, trace_out) from None
     verdict = judge(measurement)
     if json_out is not None:
         write_atomic(json_out, json.dumps(verdict.to_dict(), indent=2, allow_nan=False) + "\n")
@@ -221,20 +220,18 @@ def _kept(bundle: Path, tier: Tier, trace: Path | None, resume: bool) -> tuple[P
     return trace, None
 
 
-def _interrupted(tier: Tier, trace: Path | None) -> int:
-    """Say what is left of an interrupted measurement."""
+def _interrupted(tier: Tier, trace: Path | None) -> Interrupted:
+    """Says what is left of an interrupted measurement."""
     from gensoup.bench.measurement import Measurement
+    from gensoup.runtime.errors import Interrupted
 
     kept = 0
     if tier.repetitions > 1 and trace is not None and trace.exists():
         kept = len(Measurement.load(trace).repetitions)
-    remedy = (
-        f"{kept} of {tier.repetitions} repetitions are in {trace}; the same command with --resume goes on"
-        if kept
-        else "nothing was finished; measure again"
-    )
-    typer.echo(f"error: interrupted; {remedy}", err=True)
-    return _INTERRUPTED
+    if not kept:
+        return Interrupted("interrupted; nothing was finished, measure again")
+    remedy = "the same command with --resume goes on"
+    return Interrupted(f"interrupted; {kept} of {tier.repetitions} repetitions are in {trace}; {remedy}")
 
 
 class _Progress:

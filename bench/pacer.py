@@ -80,11 +80,12 @@ class Pacer(threading.Thread, ABC):
 
     def _push(self, frame: Frame, due: float, waits: CoreWait) -> None:
         pushed = time.monotonic()
+        now = (waits.seconds(), time.process_time())  # before the push: a wait within it makes the next frame late
         self._stream.push(frame, captured_at=due)
         self.scheduled.append(due)
         self.pushed.append(pushed)
-        self.waited_s.append(waits.seconds())
-        self.cpu_s.append(time.process_time())
+        self.waited_s.append(now[0])
+        self.cpu_s.append(now[1])
 
     def wait(self, until_s: float, progress: Callable[[float], None] | None) -> None:
         """Wait until ``until_s`` seconds after the first frame (all of them: until the end), sampling the clocks and

@@ -13,6 +13,12 @@ class UsageError(GenSoupError):
     exit_code = 64
 
 
+class Interrupted(GenSoupError):
+    """Ctrl-C during something that says what is left of it."""
+
+    exit_code = 130
+
+
 class DataError(GenSoupError):
     """A dataset folder, image or video that cannot be used."""
 

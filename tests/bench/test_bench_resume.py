@@ -88,6 +88,7 @@ def test_certify_goes_on_where_it_was_broken_off(
         code, _, errors = gensoup("bench", *options)
     assert code == 130
     assert "1 of 2 repetitions are in tiny.certify.npz; the same command with --resume goes on" in errors
+    assert errors.count("interrupted") == 1
     begun = Measurement.load(trace)
     assert len(begun.repetitions) == 1
 
