@@ -43,7 +43,7 @@ def print_verdict(verdict: Verdict, name: str, console: Console) -> None:
     line(f"{bounds(verdict)}; {rule}")
     if len(verdict.repetitions) > 1:
         table = Table(box=None, title=None)
-        for column in ("repetition", "frames", "misses", "bound by count", "by seconds", "p99", "first → last p99"):
+        for column in ("no.", "frames", "misses", "by count", "by seconds", "p99", "p99, first → last"):
             table.add_column(column, justify="right")
         for one in verdict.repetitions:
             drift = "–" if one.first_p99_ms is None else f"{number(one.first_p99_ms)} → {number(one.last_p99_ms)}"

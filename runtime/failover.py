@@ -18,7 +18,7 @@ from gensoup.runtime.classifier import (
 )
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.engines.catalogue import AUTO, REFERENCE, obstacle, open_engine
-from gensoup.runtime.errors import BundleError
+from gensoup.runtime.errors import BundleError, UsageError
 from gensoup.runtime.guard import SLOW_MS, Guarded, Proof
 
 
@@ -109,6 +109,8 @@ def load_live(
 
     saliency: every frame's prediction has its map. Where frames have no deadline, speed is not judged.
     """
+    if require_certificate is not None and not realtime:
+        raise UsageError("--require-certificate: throughput mode has no deadline to hold; leave --mode out")
     options = (path, engine, precision, threads, require_signature, engines_dir, progress)
     if failover or (failover is None and realtime and obstacle(REFERENCE) is None):
         return load_guarded(

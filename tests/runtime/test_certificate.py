@@ -21,6 +21,7 @@ from gensoup.runtime import certified as certified_module
 from gensoup.runtime.certificate import read_certificate
 from gensoup.runtime.certified import check_deadline, check_frame, check_rate
 from gensoup.runtime.errors import CertificateError, UsageError
+from gensoup.runtime.failover import load_live
 from gensoup.runtime.seal import Signature
 from gensoup.runtime.serve import serve
 from gensoup.runtime.signature import CERTIFICATE, SigningKey, create_key, public_path
@@ -262,7 +263,6 @@ def test_another_engine_that_stands_in_is_degraded(tiny_bundle: Path, values: di
         (lambda values: None, ["--pace", "100"], "the source sends 100"),
         (lambda values: values["source"].update(height=48), ["--frames", "9"], "the source sends 160 × 120"),
         (lambda values: None, ["--engine", "openvino-cpu"], "--engine onnxruntime-cpu"),
-        (lambda values: None, ["--mode", "throughput"], "throughput mode has no deadline"),
         (lambda values: None, ["--threads", "2"], "--threads 1, not 2"),
     ],
 )
@@ -285,6 +285,23 @@ def test_the_command_refuses_before_the_first_frame(
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"error: {path}: ") and said in error
     assert not lines.exists() or lines.read_bytes() == b""
+
+
+def test_throughput_has_no_deadline_to_certify(
+    tiny_bundle: Path, values: dict[str, Any], tmp_path: Path, video_file: Path
+) -> None:
+    path = certify(tmp_path / "c.json", values)
+    with pytest.raises(UsageError, match="throughput mode has no deadline"):
+        load_live(
+            *(tiny_bundle, "auto", None, 1, None, None, None),
+            failover=None,
+            saliency=False,
+            realtime=False,
+            require_certificate=path,
+        )
+    classifier = Classifier.load(tiny_bundle, require_certificate=path)
+    with pytest.raises(CertificateError, match="throughput mode has no deadline"):
+        serve(classifier, open_source(str(video_file)), mode="throughput")
 
 
 def test_the_command_runs_what_is_certified(
