@@ -68,12 +68,21 @@ class BenchOutputs:
             check_pages()
 
     def write(self, verdict: Verdict, measurement: Measurement, trace: Path | None, console: Console) -> None:
-        """Print the verdict, then write the files. trace: where the measurement was saved, None: nowhere."""
+        """Write the files and print the verdict, whichever of the two fails. trace: where the measurement was saved,
+        None: nowhere."""
+        name, line = measurement.bundle or verdict.bundle_sha256[:16], ""
+        try:
+            line = self._write_files(verdict, measurement, name, trace)
+        finally:
+            print_verdict(verdict, name, console)
+        if line:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _write_files(self, verdict: Verdict, measurement: Measurement, name: str, trace: Path | None) -> str:
+        """What became of the certificate, in a line; empty where none is wanted."""
         from gensoup.bench.result_file import TraceFile, bench_result, write_bench_result
         from gensoup.runtime.files import write_atomic
 
-        name = measurement.bundle or verdict.bundle_sha256[:16]
-        print_verdict(verdict, name, console)
         file = None if trace is None else TraceFile.of(trace)
         if self.json is not None:
             write_bench_result(self.json, bench_result(verdict, measurement, file))
@@ -81,33 +90,26 @@ class BenchOutputs:
             from gensoup.bench.junit import write_junit
 
             write_junit(self.junit, verdict, name, _plain_text(verdict, name))
+        line = (
+            "" if self.certificate is None or file is None else _certify(self.certificate, verdict, measurement, file)
+        )
         if self.html is not None:
             from gensoup.bench.gate_page import gate_page
 
             write_atomic(self.html, gate_page(verdict, measurement, name, file))
-        if self.certificate is not None and file is not None:
-            self._certify(self.certificate, verdict, measurement, file, console)
+        return line
 
-    def _certify(
-        self,
-        wanted: CertificateRequest,
-        verdict: Verdict,
-        measurement: Measurement,
-        trace: TraceFile,
-        console: Console,
-    ) -> None:
-        from gensoup.bench.certify import certificate_values
-        from gensoup.bench.verdict import Outcome
-        from gensoup.runtime.certificate import write_certificate
 
-        if verdict.verdict is not Outcome.PASS:
-            line = f"no certificate: {wanted.path} is written for a PASS alone"
-        else:
-            values = certificate_values(verdict, measurement, wanted.before, trace)
-            write_certificate(wanted.path, values, wanted.key)
-            by = "not signed" if wanted.key is None else f"signed by {wanted.key.public.name}"
-            line = f"{wanted.path}: certificate, {by}; keep {trace.path.name} with it"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+def _certify(wanted: CertificateRequest, verdict: Verdict, measurement: Measurement, trace: TraceFile) -> str:
+    from gensoup.bench.certify import certificate_values
+    from gensoup.bench.verdict import Outcome
+    from gensoup.runtime.certificate import write_certificate
+
+    if verdict.verdict is not Outcome.PASS:
+        return f"no certificate: {wanted.path} is written for a PASS alone"
+    write_certificate(wanted.path, certificate_values(verdict, measurement, wanted.before, trace), wanted.key)
+    by = "not signed" if wanted.key is None else f"signed by {wanted.key.public.name}"
+    return f"{wanted.path}: certificate, {by}; keep {trace.path.name} with it"
 
 
 def _plain_text(verdict: Verdict, name: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gensoup.bench.figures import COLOURS, INK, LIMIT_COLOUR, WIDTH, drawing, legend_above, plain_power, svg
+from gensoup.bench.figures import COLOURS, INK, LIMIT_COLOUR, WIDTH, drawing, legend_above, plain_ticks, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +110,7 @@ def latency_histogram(latency_ms: NDArray[np.float64], limit_ms: float, width: f
                 ha="right",
                 color=LIMIT_COLOUR,
             )
-        _plain_ticks(axes, "y")
+        plain_ticks(axes.yaxis, *axes.get_ylim())
         return svg(figure, f"Histogram of the frames' latencies, limit {limit_ms:.1f} ms")
 
 
@@ -123,21 +123,14 @@ def _scale(axes: Axes, finite: NDArray[np.float64], limit_ms: float, axis: str) 
         axes.set_xscale("log")
     else:
         axes.set_yscale("log")
-    _plain_ticks(axes, axis)
-    return max(1e-3, min(limit_ms / 3, float(finite.min()) / 1.3)), largest * 1.4
+    low, top = max(1e-3, min(limit_ms / 3, float(finite.min()) / 1.3)), largest * 1.4
+    plain_ticks(axes.xaxis if axis == "x" else axes.yaxis, low, top)
+    return low, top
 
 
 def _name_limit(axes: Axes, limit_ms: float) -> None:
     text, at = f"{limit_ms:.1f} ms", (limit_ms, 0.92)
     axes.annotate(text, at, (4, 0), ("data", "axes fraction"), "offset points", color=LIMIT_COLOUR)
-
-
-def _plain_ticks(axes: Axes, axis: str) -> None:
-    from matplotlib.ticker import NullFormatter
-
-    ticks = axes.xaxis if axis == "x" else axes.yaxis
-    ticks.set_major_formatter(plain_power)
-    ticks.set_minor_formatter(NullFormatter())
 
 
 def exceedance(latency_ms: Mapping[str, Sequence[NDArray[np.float64]]], limit_ms: float, width: float = WIDTH) -> str:
@@ -165,6 +158,6 @@ def exceedance(latency_ms: Mapping[str, Sequence[NDArray[np.float64]]], limit_ms
         axes.set_yscale("log")
         fewest = min(1 / len(values) for values in pooled.values())
         axes.set(xlabel="latency, ms", ylabel="share of frames over it", xlim=(low, top), ylim=(fewest * 0.7, 1.2))
-        _plain_ticks(axes, "y")
+        plain_ticks(axes.yaxis, *axes.get_ylim())
         legend_above(axes)
         return svg(figure, f"Share of frames over each latency, limit {limit_ms:.1f} ms")

@@ -21,7 +21,7 @@ from gensoup.bench.tier import CERTIFY, QUICK
 from gensoup.runtime import Classifier
 from gensoup.runtime.certificate import read_certificate
 from gensoup.runtime.classifier import LoadOptions
-from gensoup.runtime.errors import CertificateError, UsageError
+from gensoup.runtime.errors import CertificateError, UsageError, WriteError
 from gensoup.runtime.identity import device_facts
 from gensoup.runtime.signature import create_key, public_path
 
@@ -98,3 +98,12 @@ def test_what_cannot_come_to_a_certificate_is_told_at_once(tmp_path: Path) -> No
         with pytest.raises(UsageError, match=said):
             CertificateRequest.of(*arguments)
     assert CertificateRequest.of(None, None, QUICK) is None
+
+
+def test_a_file_that_cannot_be_written_hides_no_verdict(tmp_path: Path) -> None:
+    measurement = measurement_of(trace_of(latencies()))
+    console = Console(record=True, width=100, file=(tmp_path / "out").open("w"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WriteError, match="cannot be written"):
+        BenchOutputs(json=tmp_path / "file" / "v.json").write(judge(measurement), measurement, None, console)
+    assert console.export_text().startswith("PASS")
