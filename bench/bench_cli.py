@@ -11,11 +11,8 @@ from gensoup.runtime.engine_options import EngineName, EnginesDir, PrecisionName
 from gensoup.runtime.signature_cli import RequireSignature
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from gensoup.bench.measurement import Measurement
     from gensoup.bench.tier import Tier
-    from gensoup.bench.verdict import RepetitionStatistics, Verdict
     from gensoup.runtime.errors import Interrupted
 
 
@@ -52,6 +49,16 @@ def bench_command(
     engines_dir: EnginesDir = None,
     threads: Threads = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the verdict as JSON.")] = None,
+    junit_out: Annotated[
+        Path | None, typer.Option("--junit", help="Write it as JUnit XML: FAIL is a failure, INVALID an error.")
+    ] = None,
+    html_out: Annotated[Path | None, typer.Option("--html", help="Write it as a page, whole in itself.")] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="Write a certificate for `gensoup run --require-certificate`; certify alone.")
+    ] = None,
+    sign: Annotated[
+        Path | None, typer.Option(metavar="KEY", help="Sign the certificate with this private key of `gensoup keygen`.")
+    ] = None,
     trace_out: Annotated[
         Path | None,
         typer.Option("--trace", help="Write every frame's times, .npz; certify always does: NAME.certify.npz."),
@@ -69,24 +76,29 @@ def bench_command(
     Exit code: 0 PASS, 1 FAIL, 2 INVALID (the measurement says nothing), 64 wrong usage, 70 any other error, 130
     interrupted.
     """
-    import json
+    from dataclasses import replace
 
     from rich.console import Console
 
+    from gensoup.bench.bench_outputs import BenchOutputs, CertificateRequest
     from gensoup.bench.gate import run_gate
     from gensoup.bench.judge import judge
     from gensoup.bench.measurement import Measurement
     from gensoup.bench.sensors.watch import SensorWatch
     from gensoup.runtime.errors import UsageError
-    from gensoup.runtime.files import check_outputs, write_atomic
+    from gensoup.runtime.files import check_outputs
 
+    files = {"--json": json_out, "--trace": trace_out, "--junit": junit_out, "--html": html_out}
     check_outputs(
-        {"--json": json_out, "--trace": trace_out},
-        (bundle, None if source is None else Path(source), require_signature, from_trace),
+        {**files, "--certificate": certificate},
+        (bundle, None if source is None else Path(source), require_signature, from_trace, sign),
     )
+    outputs = BenchOutputs(json_out, junit_out, html_out)
+    outputs.check()
     if from_trace is not None:
         measuring: dict[str, object] = {"BUNDLE": bundle, "--tier": tier, "--min-fps": min_fps, "--source": source}
         measuring |= {"--resolution": resolution, "--trace": trace_out, "--resume": resume or None}
+        measuring |= {"--certificate": certificate, "--sign": sign}
         for name, value in measuring.items():
             if value is not None:
                 raise UsageError(f"--from-trace judges what was measured; leave {name} out")
@@ -98,6 +110,8 @@ def bench_command(
         rules = _tier(tier)
         rate_hz = 64.0 if min_fps is None else min_fps
         _check_rate(rate_hz, rules)
+        request = CertificateRequest.of(certificate, sign, rules)
+        outputs = replace(outputs, certificate=request)
         trace_out, begun = _kept(bundle, rules, trace_out, resume)
         with _Progress(rules) as show:
             try:
@@ -120,57 +134,8 @@ def bench_command(
             except KeyboardInterrupt:
                 raise _interrupted(rules, trace_out) from None
     verdict = judge(measurement)
-    if json_out is not None:
-        write_atomic(json_out, json.dumps(verdict.to_dict(), indent=2, allow_nan=False) + "\n")
-    name = verdict.bundle_sha256[:16] if bundle is None else bundle.name
-    print_verdict(verdict, name, Console())
+    outputs.write(verdict, measurement, from_trace or trace_out, Console())
     raise typer.Exit(verdict.verdict.exit_code)
-
-
-def print_verdict(verdict: Verdict, name: str, console: Console) -> None:
-    """A table of the numbers and one sentence."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, soft_wrap=True)
-
-    source = verdict.source
-    say(
-        f"{escape(name)} at {verdict.rate_hz:g} Hz, tier {escape(verdict.tier)}, "
-        f"{escape(f'{verdict.engine} {verdict.precision}')}, {escape(source.spec)} {source.width}×{source.height}"
-    )
-    table = Table(box=None)
-    for column in ("ms", "p50", "p95", "p99", "max"):
-        table.add_column(column, justify="left" if column == "ms" else "right")
-    for row, values in {"latency": verdict.latency_ms, **verdict.stages_ms}.items():
-        table.add_row(row if row == "latency" else f"  {row}", *(_number(value) for value in values.values()))
-    console.print(table)
-    if len(verdict.repetitions) > 1:
-        for repetition in verdict.repetitions:
-            say(_repetition_line(repetition))
-    bound = verdict.miss_rate_upper
-    clustered = "" if verdict.block_rate_upper is None else f", {verdict.block_rate_upper:.2%} from blocks"
-    capacity = "unknown" if verdict.capacity_fps is None else f"{verdict.capacity_fps:.0f} frames/s"
-    say(
-        f"{verdict.frames} frames, {verdict.misses} misses ({verdict.drops} drops, {verdict.failures} failures), "
-        f"longest run {verdict.longest_miss_run}, 99% bound {bound:.2%}{clustered}; closed loop: {capacity}"
-    )
-    for finding in verdict.findings:
-        if finding.text not in verdict.reason:
-            where = "" if finding.repetition is None else f" {finding.repetition}"
-            say(f"{escape(finding.source)}{where}: {escape(finding.text)}")
-    if verdict.interruptions:
-        say(f"broken off and taken up again {verdict.interruptions} ×")
-    color = {"PASS": "green", "FAIL": "red", "INVALID": "yellow"}[verdict.verdict.value]
-    say(f"[bold {color}]{verdict.verdict.value}[/]: {escape(verdict.reason)}")
-
-
-def _repetition_line(each: RepetitionStatistics) -> str:
-    drift = ""
-    if each.first_p99_ms is not None and each.last_p99_ms is not None:
-        drift = f", p99 {_number(each.first_p99_ms)} → {_number(each.last_p99_ms)} ms"
-    return f"repetition {each.number}: {each.frames} frames, {each.misses} misses{drift}"
 
 
 def _tier(name: str | None) -> Tier:
@@ -259,8 +224,3 @@ class _Progress:
         several = self._tier.repetitions > 1
         name = f"measuring {number + 1}/{self._tier.repetitions}" if several else "measuring"
         self._show(name, done - number * part, part)
-
-
-def _number(value: float) -> str:
-    """Milliseconds; ∞ for drops, – for unknown."""
-    return "–" if value != value else "∞" if value == float("inf") else f"{value:.2f}"

@@ -113,6 +113,7 @@ def run_gate(
             started_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             gensoup=__version__,
             threads=threads,
+            bundle=bundle_path.name,
         )
         start = empty if begun is None else taken_up(begun, empty)
         watching = None if watch is None else watch(classifier.engine.name)

@@ -213,10 +213,14 @@ def _failed(repetition: RepetitionStatistics, first: RepetitionStatistics, limit
     for base, name in ((repetition, "its first"), (first, "the first repetition's first")):
         if base.first_p99_ms is not None and last > limits.drift_ratio * base.first_p99_ms:
             yield failed(
-                f"drift: the 99th percentile of the last {limits.drift_s:g} s is {last:.1f} ms, "
-                f"that of {name} {base.first_p99_ms:.1f} ms"
+                f"drift: the 99th percentile of the last {limits.drift_s:g} s is {_ms(last)}, "
+                f"that of {name} {_ms(base.first_p99_ms)}"
             )
             return
+
+
+def _ms(value: float) -> str:
+    return "infinite (drops)" if math.isinf(value) else f"{value:.1f} ms"
 
 
 def _weight(finding: Finding, limits: Limits) -> int:

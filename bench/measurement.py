@@ -49,6 +49,7 @@ class Measurement:
     judgement as they are. device_log: the sensors' readings over time, plain values for reports, never judged.
     capacity_fps: closed-loop frames a second, for information. interruptions: how often the measurement was broken off
     and taken up again. started_at: UTC, ISO 8601. threads: CPU cores that the engine may use, None: its default.
+    bundle: the file's name, for people.
     """
 
     tier: Tier
@@ -66,6 +67,7 @@ class Measurement:
     started_at: str = ""
     gensoup: str = ""
     threads: int | None = None
+    bundle: str = ""
 
     @property
     def complete(self) -> bool:
@@ -100,6 +102,7 @@ class Measurement:
             "started_at": self.started_at,
             "gensoup": self.gensoup,
             "threads": self.threads,
+            "bundle": self.bundle,
         }
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
@@ -162,4 +165,5 @@ def _measurement(about: Mapping[str, Any], file: Mapping[str, Any]) -> Measureme
         started_at=str(about["started_at"]),
         gensoup=str(about["gensoup"]),
         threads=None if about["threads"] is None else int(about["threads"]),
+        bundle=str(about["bundle"]),
     )

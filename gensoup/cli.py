@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from gensoup import __version__
 from gensoup.bench.bench_cli import bench_command
+from gensoup.bench.compare_cli import compare_command
 from gensoup.bench.data_cli import app as data_app
 from gensoup.bench.doctor_cli import doctor_command
 from gensoup.bench.eval_cli import eval_command
@@ -66,6 +67,7 @@ app.command("export")(export_command)
 app.command("eval")(eval_command)
 app.command("run", cls=RunCommand)(run_command)
 app.command("bench")(bench_command)
+app.command("compare")(compare_command)
 app.command("doctor")(doctor_command)
 app.command("keygen")(keygen_command)
 app.command("sign")(sign_command)

@@ -97,6 +97,7 @@ def run_stages(settings: Any, out: Path, console: Any) -> dict[str, Any]:
     from gensoup.bench.evaluate import evaluate, evaluation_to_dict
     from gensoup.bench.gate import run_gate
     from gensoup.bench.judge import judge
+    from gensoup.bench.result_file import TraceFile, bench_result, write_bench_result
     from gensoup.bench.roles import ROLES_FILE, read_roles
     from gensoup.bench.sensors.watch import SensorWatch
     from gensoup.bench.synth import write_video
@@ -151,8 +152,9 @@ def run_stages(settings: Any, out: Path, console: Any) -> dict[str, Any]:
             bundle, MIN_FPS, progress=lambda done, total: progress("bench", done, total), watch=SensorWatch
         )
     verdict = judge(measurement)
-    write_atomic(out / "bench.json", json_module.dumps(verdict.to_dict(), indent=1))
-    measurement.save(out / "trace.npz")
+    trace = out / "trace.npz"
+    measurement.save(trace)
+    write_bench_result(out / "bench.json", bench_result(verdict, measurement, TraceFile.of(trace)))
     _stage(console, 7, "report", "")
     report = write_report(out, bench=out / "bench.json", trace=out / "trace.npz", evaluation=out / "eval.json")
     return {

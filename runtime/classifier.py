@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from gensoup.runtime.archive import shown
 from gensoup.runtime.bundle import Bundle, Manifest, read_bundle
+from gensoup.runtime.certificate import Certificate, read_certificate
+from gensoup.runtime.certified import certified_request, check_bundle, check_device, check_plain
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.engines import Engine
 from gensoup.runtime.engines.catalogue import AUTO
@@ -71,11 +73,25 @@ class LoadOptions:
     threads: int | None = None
     require_signature: str | Path | None = None
     engines_dir: str | Path | None = None
+    require_certificate: str | Path | None = None
+    require_certificate_signature: str | Path | None = None
 
     def read(self, path: str | Path) -> Bundle:
         """Read and check a bundle, and its signature where one is required."""
         key = self.require_signature
         return read_bundle(Path(path), None if key is None else Path(key))
+
+    def certificate(self) -> Certificate | None:
+        """The certificate that is required, read and checked; None where none is.
+
+        Raises UsageError for a key without a certificate.
+        """
+        path, key = self.require_certificate, self.require_certificate_signature
+        if path is None:
+            if key is not None:
+                raise UsageError("--require-certificate-signature: of which one? add --require-certificate FILE")
+            return None
+        return read_certificate(Path(path), None if key is None else Path(key))
 
     def request(self) -> Request:
         """What is wanted of the bundle's engine."""
@@ -95,6 +111,7 @@ class Classifier:
         self.manifest: Manifest | None = None
         self.precision = "fp32"
         self.options = LoadOptions()
+        self.certificate: Certificate | None = None
         # The graph with saliency is another program than the one proven on opening: it proves itself when first run.
         self._prove_explaining: Callable[[], object] | None = None
 
@@ -108,6 +125,9 @@ class Classifier:
         require_signature: str | Path | None = None,
         engines_dir: str | Path | None = None,
         progress: StageProgress | None = None,
+        *,
+        require_certificate: str | Path | None = None,
+        require_certificate_signature: str | Path | None = None,
     ) -> Classifier:
         """Open a bundle, load it into an engine of this machine and check it against its golden frames.
 
@@ -115,11 +135,15 @@ class Classifier:
         measured when a bundle is first opened here (a second or three) and remembered. threads: CPU cores the engine
         may use; None: the engine's default. require_signature: a file of public keys, one of which must have signed
         the bundle. engines_dir: where TensorRT-RTX engines lie that were built ahead of time. progress: told when
-        engines are measured.
-        Raises BundleError when the bundle is damaged or does not give its golden outputs here, UsageError for names
-        that it or this machine does not know, EngineError or MissingDependencyError when no engine can run it.
+        engines are measured. require_certificate: a file of ``gensoup bench --certificate``; another bundle, device,
+        engine, precision or number of threads than certified is refused, "auto" and None are as certified.
+        require_certificate_signature: a file of public keys, one of which must have signed that certificate.
+        Raises BundleError when the bundle is damaged or does not give its golden outputs here, CertificateError for
+        what is not certified, UsageError for names that it or this machine does not know, EngineError or
+        MissingDependencyError when no engine can run it.
         """
-        options = LoadOptions(engine, precision, threads, require_signature, engines_dir)
+        certified = (require_certificate, require_certificate_signature)
+        options = LoadOptions(engine, precision, threads, require_signature, engines_dir, *certified)
         classifier = cls.of(options.read(path), options, progress)
         trim_memory()  # now that the bundle's bytes and golden frames are free
         return classifier
@@ -127,11 +151,15 @@ class Classifier:
     @classmethod
     def of(cls, bundle: Bundle, options: LoadOptions, progress: StageProgress | None = None) -> Classifier:
         """Like :meth:`load`, with a bundle that was read and checked before."""
-        manifest = bundle.manifest
+        manifest, request = bundle.manifest, options.request()
+        if (certificate := options.certificate()) is not None:
+            check_bundle(certificate, bundle.sha256)
+            check_device(certificate)
+            request = certified_request(certificate, request)
         check_preprocess(bundle)
         try:
             chosen = choose(
-                options.request(),
+                request,
                 bundle.models,
                 bundle.sha256,
                 bundle.golden.frames[0],
@@ -144,6 +172,7 @@ class Classifier:
         classifier.manifest = manifest
         classifier.precision = chosen.precision
         classifier.options = options
+        classifier.certificate = certificate
         lean = replace(bundle, models={}, golden=replace(bundle.golden, camera_frames=()))
         classifier._prove_explaining = partial(check_explaining, lean, chosen.engine, chosen.precision)
         return classifier
@@ -216,8 +245,11 @@ class Explaining:
     def __init__(self, classifier: Classifier) -> None:
         """Loads the graph with saliency and proves it.
 
-        Raises UsageError where there is none, EngineError where it cannot be run, BundleError where it is wrong.
+        Raises UsageError where there is none, EngineError where it cannot be run, BundleError where it is wrong,
+        CertificateError for a classifier that is certified without it.
         """
+        if classifier.certificate is not None:
+            check_plain(classifier.certificate, saliency=True)
         classifier.check_saliency()
         self.engine = classifier.engine
         self.labels, self.sha256, self.precision = classifier.labels, classifier.sha256, classifier.precision

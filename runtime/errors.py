@@ -40,3 +40,7 @@ class MissingDependencyError(GenSoupError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"'{package}' is not installed: pip install 'gensoup[{extra}]'")
+
+
+class CertificateError(GenSoupError):
+    """A certificate that is damaged, not signed as demanded, or of another bundle, device, engine or limit."""

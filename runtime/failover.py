@@ -18,7 +18,7 @@ from gensoup.runtime.classifier import (
 )
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.engines.catalogue import AUTO, REFERENCE, obstacle, open_engine
-from gensoup.runtime.errors import BundleError
+from gensoup.runtime.errors import BundleError, UsageError
 from gensoup.runtime.guard import SLOW_MS, Guarded, Proof
 
 
@@ -35,14 +35,17 @@ def load_guarded(
     slow_ms: float | None = SLOW_MS,
     patience_s: float = 0.5,
     retry_s: float = 1.0,
+    require_certificate: str | Path | None = None,
+    require_certificate_signature: str | Path | None = None,
 ) -> Guarded:
     """Like :meth:`Classifier.load`, with the fp32 graph on ONNX Runtime's CPU engine standing by, proven as well.
 
     saliency: both tell with every frame where the evidence lies. slow_ms, patience_s, retry_s: see :class:`Guarded`;
     where the wanted engine is the reference itself, a second session of it stands by, and speed is not judged: it would
-    be no faster.
+    be no faster. A certificate speaks of the wanted engine; what the other one answers is DEGRADED all the same.
     """
-    options = LoadOptions(engine, precision, threads, require_signature, engines_dir)
+    certified = (require_certificate, require_certificate_signature)
+    options = LoadOptions(engine, precision, threads, require_signature, engines_dir, *certified)
     bundle = options.read(path)
     wanted = Classifier.of(bundle, options, progress)
     spare = _spare(bundle, threads)
@@ -69,6 +72,7 @@ def load_guarded(
         patience_s=patience_s,
         retry_s=retry_s,
     )
+    guard.certificate = wanted.certificate
     guard.another = lambda other: load_guarded(
         other,
         engine,
@@ -80,6 +84,8 @@ def load_guarded(
         slow_ms=slow_ms,
         patience_s=patience_s,
         retry_s=retry_s,
+        require_certificate=require_certificate,
+        require_certificate_signature=require_certificate_signature,
     )
     return guard
 
@@ -96,15 +102,29 @@ def load_live(
     failover: bool | None,
     saliency: bool,
     realtime: bool,
+    require_certificate: Path | None = None,
+    require_certificate_signature: Path | None = None,
 ) -> Classifier | Explaining | Guarded:
     """What ``gensoup run`` opens: guarded, as ``failover`` says; None: in real time, where the reference is installed.
 
     saliency: every frame's prediction has its map. Where frames have no deadline, speed is not judged.
     """
+    if require_certificate is not None and not realtime:
+        raise UsageError("--require-certificate: throughput mode has no deadline to hold; leave --mode out")
     options = (path, engine, precision, threads, require_signature, engines_dir, progress)
     if failover or (failover is None and realtime and obstacle(REFERENCE) is None):
-        return load_guarded(*options, saliency=saliency, slow_ms=SLOW_MS if realtime else None)
-    classifier = Classifier.load(*options)
+        return load_guarded(
+            *options,
+            saliency=saliency,
+            slow_ms=SLOW_MS if realtime else None,
+            require_certificate=require_certificate,
+            require_certificate_signature=require_certificate_signature,
+        )
+    classifier = Classifier.load(
+        *options,
+        require_certificate=require_certificate,
+        require_certificate_signature=require_certificate_signature,
+    )
     return Explaining(classifier) if saliency else classifier
 
 

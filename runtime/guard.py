@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gensoup.runtime.attempt import NOT_FINITE, GaveUp
+from gensoup.runtime.certificate import Certificate
 from gensoup.runtime.classifier import FrameClassifier, Prediction
 from gensoup.runtime.engines import Engine
 from gensoup.runtime.errors import DataError, EngineError, UsageError
@@ -56,13 +57,14 @@ class Guarded:
         retry_s: float = 1.0,
         longest_retry_s: float = 60.0,
     ) -> None:
-        """``another(path)``, where it is set, opens another bundle in the same way.
+        """``another(path)``, where it is set, opens another bundle in the same way. certificate: of the first one.
 
         ``prove(classifier)`` raises for one that may not answer, else gives its usual milliseconds; ``second`` is
         proven at once. slow_ms: None judges no speed. Raises UsageError for times that are not positive."""
         if not (patience_s > 0 and longest_retry_s >= retry_s > 0 and (slow_ms is None or slow_ms > 0)):
             raise UsageError("slow_ms, patience_s and retry_s must be positive, longest_retry_s no shorter")
         self.another: Callable[[Path], Guarded] | None = None
+        self.certificate: Certificate | None = None
         self._first = Unit(first, reload_first)
         self._second = Unit(second, reload_second)
         self._second_ms = prove(second)

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from gensoup.runtime.engine_options import EngineName, EnginesDir, PrecisionName, Threads
-from gensoup.runtime.signature_cli import RequireSignature
+from gensoup.runtime.signature_cli import RequireCertificate, RequireCertificateSignature, RequireSignature
 
 if TYPE_CHECKING:
     from gensoup.runtime.classifier import Classifier, Explaining
@@ -95,6 +95,8 @@ def run_command(
     engines_dir: EnginesDir = None,
     threads: Threads = None,
     require_signature: RequireSignature = None,
+    require_certificate: RequireCertificate = None,
+    require_certificate_signature: RequireCertificateSignature = None,
     failover: Annotated[
         bool | None,
         typer.Option(
@@ -136,7 +138,8 @@ def run_command(
             raise UsageError("--saliency: draws into pictures; take --video FILE.mp4, --record DIR or --view")
         if failover and mode == "throughput":
             raise UsageError("--failover: throughput mode has no deadline and watches no engine; leave it out")
-        check_outputs({"--json": json_out, "--video": video}, (bundle, Path(source), require_signature))
+        read = (bundle, Path(source), require_signature, require_certificate, require_certificate_signature)
+        check_outputs({"--json": json_out, "--video": video}, read)
         address = None if view is None else parse_address(view)
         limits = {"rotate_minutes": rotate_minutes, "rotate_mb": rotate_mb, "keep_free_mb": keep_free_mb}
         given = {name: value for name, value in limits.items() if value is not None}
@@ -163,7 +166,17 @@ def run_command(
             # In throughput mode the threads are the workers, each with an engine's copy of one thread.
             engine_threads = 1 if mode == "throughput" else threads
             options = (bundle, engine, precision, engine_threads, require_signature, engines_dir, report)
-            classifier = load_live(*options, failover=failover, saliency=saliency, realtime=mode == "realtime")
+            classifier = load_live(
+                *options,
+                failover=failover,
+                saliency=saliency,
+                realtime=mode == "realtime",
+                require_certificate=require_certificate,
+                require_certificate_signature=require_certificate_signature,
+            )
+        besides = {"--video": video, "--record": record, "--view": view}
+        if require_certificate is not None and (load := [name for name, value in besides.items() if value is not None]):
+            tell(f"certified without {', '.join(load)}, which takes cores beside the frames")
         stack.enter_context(released(classifier))
         if address is not None:
             watched = stack.enter_context(_view(address, classifier, bundle, opened.name, mode))  # type: ignore[arg-type]

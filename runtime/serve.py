@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gensoup.runtime.admission import Admission
 from gensoup.runtime.annotated_video import AnnotatedVideo
+from gensoup.runtime.certificate import Certificate
+from gensoup.runtime.certified import check_plain
 from gensoup.runtime.classifier import FrameClassifier
 from gensoup.runtime.errors import DataError, UsageError
 from gensoup.runtime.events import Event
@@ -26,7 +29,7 @@ from gensoup.runtime.smoothing_lag import LagMeter, SmoothingSummary
 from gensoup.runtime.sources import Source
 from gensoup.runtime.sources.arrivals import DEFAULT_RATE_HZ, arrivals
 from gensoup.runtime.sources.live import LiveSource
-from gensoup.runtime.stream import Mode, Stream
+from gensoup.runtime.stream import LIMIT_MS, Mode, Stream
 from gensoup.runtime.throughput import classify_all
 
 if TYPE_CHECKING:
@@ -107,11 +110,17 @@ def serve(
     smoothing: of results over time, None: none. recording: keep video and log in a folder; trouble with it ends the
         recording alone, and ``notify`` is called with the reason. view: is shown every frame and result; the caller
         closes it.
+    With a classifier that was loaded with a certificate, its latency is the deadline, and a source that sends larger
+    frames, or more a second, than certified is refused at its first frame; if it begins to do so later, ``notify`` is
+    called once, for ending a live picture would be worse.
     An interrupt from the keyboard ends the run in order. Raises UsageError for options that do not go together,
-    DataError for a source without frames, GenSoupError when a file cannot be written.
+    DataError for a source without frames, CertificateError, GenSoupError when a file cannot be written.
     """
+    certificate: Certificate | None = getattr(classifier, "certificate", None)
     live = source if isinstance(source, LiveSource) else None
     check_options(source, mode, pace_hz, max_frames)
+    if certificate is not None:
+        check_plain(certificate, realtime=mode == "realtime")
     total = min((count for count in (source.frames, max_frames) if count is not None), default=None)
     every = mode == "throughput"
     stream: Stream | None = None
@@ -159,10 +168,13 @@ def serve(
                         on_event=record.note,
                         sink_size=_QUEUED_RESULTS,
                         smoother=smoother,
+                        limit_ms=LIMIT_MS if certificate is None else certificate.limit_ms,
                     ) as stream,
                     paced,
                 ):
+                    admission = Admission(certificate, notify)
                     for due, frame in islice(arriving, max_frames):
+                        admission.check(frame, source.rate_hz if live is not None else rate_hz)
                         record.expect(frames, frame)
                         stream.push(frame, captured_at=due)
                         counted()

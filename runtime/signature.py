@@ -1,4 +1,4 @@
-"""Who vouches for a bundle: Ed25519 keys (RFC 8032), made, read, and held against a bundle's signatures.
+"""Who vouches for a bundle or certificate: Ed25519 keys (RFC 8032), made, read, and held against signatures.
 
 The only module that needs `cryptography`, and only once a key is really used.
 """
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 PUBLIC_SUFFIX = ".pub"
 _MAX_KEY_BYTES = 1 << 16
-# Signed before the digest, so that the same key may sign other things without one passing for another.
-_PURPOSE = b"GenSoup bundle 1\n"
+# Signed before the digest, so that the same key may sign both without one passing for the other.
+BUNDLE = b"GenSoup bundle 1\n"
+CERTIFICATE = b"GenSoup certificate 1\n"
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 # Asked for the passphrase of an encrypted key; None where there is nobody to ask.
 Passphrase = Callable[[], "str | None"]
@@ -40,8 +41,8 @@ class PublicKey:
         """A short name to tell keys apart: the first 16 hex digits of the SHA-256 of its bytes."""
         return hashlib.sha256(self.raw).hexdigest()[:16]
 
-    def holds(self, signature: Signature, digest: str) -> bool:
-        """Whether ``signature`` is this key's, for the bundle of this digest."""
+    def holds(self, signature: Signature, digest: str, purpose: bytes = BUNDLE) -> bool:
+        """Whether ``signature`` is this key's, for the bundle of this digest, or for another ``purpose``."""
         _need_cryptography()
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -49,7 +50,7 @@ class PublicKey:
         if signature.key != self.raw:
             return False
         try:
-            Ed25519PublicKey.from_public_bytes(self.raw).verify(signature.value, _PURPOSE + digest.encode())
+            Ed25519PublicKey.from_public_bytes(self.raw).verify(signature.value, purpose + digest.encode())
         except (InvalidSignature, ValueError):
             return False
         return True
@@ -101,9 +102,9 @@ class SigningKey:
         """The key that checks what this one signs."""
         return PublicKey(self._private.public_key().public_bytes_raw())
 
-    def sign(self, digest: str) -> Signature:
-        """Vouch for the bundle of this digest. The same key and digest give the same signature."""
-        return Signature(self.public.raw, self._private.sign(_PURPOSE + digest.encode()))
+    def sign(self, digest: str, purpose: bytes = BUNDLE) -> Signature:
+        """Vouch for the bundle (or what else ``purpose`` says) of this digest. The same digest gives the same bytes."""
+        return Signature(self.public.raw, self._private.sign(purpose + digest.encode()))
 
 
 def create_key(path: Path, passphrase: str | None = None) -> PublicKey:
@@ -163,8 +164,10 @@ def load_public_keys(path: Path) -> tuple[PublicKey, ...]:
     return tuple(keys)
 
 
-def check_signed(signatures: Sequence[Signature], digest: str, keys: Sequence[PublicKey], source: Path) -> PublicKey:
-    """The first of ``keys`` (from ``source``) that vouches for the bundle of ``digest``.
+def check_signed(
+    signatures: Sequence[Signature], digest: str, keys: Sequence[PublicKey], source: Path, purpose: bytes = BUNDLE
+) -> PublicKey:
+    """The first of ``keys`` (from ``source``) that vouches for the bundle, or what ``purpose`` says, of ``digest``.
 
     Raises BundleError, one line: not signed, signed by others alone, or a signature that does not hold.
     """
@@ -176,7 +179,7 @@ def check_signed(signatures: Sequence[Signature], digest: str, keys: Sequence[Pu
         signers = ", ".join(PublicKey(signature.key).name for signature in signatures)
         raise BundleError(f"is signed by {signers}, not by {wanted} ({source}): get the one signed by that key")
     for key, signature in ours:
-        if key.holds(signature, digest):
+        if key.holds(signature, digest, purpose):
             return key
     raise BundleError(f"the signature of {wanted} ({source}) does not hold: altered after signing, do not use it")
 

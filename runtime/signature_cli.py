@@ -19,6 +19,24 @@ RequireSignature = Annotated[
     ),
 ]
 
+# Of commands that run what was certified.
+RequireCertificate = Annotated[
+    Path | None,
+    typer.Option(
+        "--require-certificate",
+        metavar="FILE",
+        help="Refuse another bundle, device, engine or limit than this certificate of gensoup bench speaks of.",
+    ),
+]
+RequireCertificateSignature = Annotated[
+    Path | None,
+    typer.Option(
+        "--require-certificate-signature",
+        metavar="KEY.pub",
+        help="Refuse a certificate that this public key, or one of these, did not sign.",
+    ),
+]
+
 
 def keygen_command(
     out: Annotated[Path, typer.Option(help="The private key's file; the public key goes beside it, as NAME.pub.")],

@@ -17,6 +17,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from gensoup.runtime.certified import check_stream, check_successor
 from gensoup.runtime.classifier import FrameClassifier
 from gensoup.runtime.delivery import Deadlines, Delivery
 from gensoup.runtime.errors import DataError, UsageError
@@ -74,11 +75,13 @@ class Stream:
     ) -> None:
         """The threads start at once. smoother: sees every prediction, within the time that counts.
 
-        Raises UsageError for an unknown mode, limits that are not positive, or what is no classifier.
+        Raises UsageError for an unknown mode, limits that are not positive, or what is no classifier; CertificateError
+        where it was loaded with a certificate, and ``limit_ms`` is shorter than certified or there is no deadline.
         """
         _check_classifier(classifier)
         if mode not in get_args(Mode):
             raise UsageError(f"mode '{mode}': must be one of {', '.join(get_args(Mode))}")
+        check_stream(classifier, limit_ms, realtime=mode == "realtime")
         deadlines = Deadlines(limit_ms, stale_after_ms, judged=mode == "realtime")
         self.clock_faults = 0
         self._home = HomeProcess("a stream", "open one in this process")
@@ -164,8 +167,9 @@ class Stream:
         it, in the calling thread, then switched to between two frames. Labels may change: ``Result.bundle`` tells.
 
         A classifier that is loaded already is taken as it is, and stays the caller's to close. Raises BundleError, and
-        all else that loading may, UsageError after ``close``, in a callback and for what is no classifier; the running
-        one then goes on.
+        all else that loading may, UsageError after ``close``, in a callback and for what is no classifier,
+        CertificateError where the running one is certified and the other is not, or not by the same certificate; the
+        running one then goes on.
         """
         self._home.check()
         self._check_thread("swap()")
@@ -176,6 +180,7 @@ class Stream:
                 _check_classifier(bundle)
                 loaded, fresh = None, bundle
             try:
+                check_successor(self._inference.classifier, fresh)
                 self._inference.switch(fresh)
             except Exception:
                 if loaded is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gensoup.train.figures import COLOURS, INK, LIMIT_COLOUR, OTHERS_COLOUR, drawing, svg
+from gensoup.bench.figures import COLOURS, INK, LIMIT_COLOUR, OTHERS_COLOUR, drawing, svg
 
 MOST_COUNTED = 15  # classes whose confusion matrix has room for numbers
 LONGEST_LABEL = 28

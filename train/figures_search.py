@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
-from gensoup.train.figures import (
+from gensoup.bench.figures import (
     COLOURS,
     INK,
     LIMIT_COLOUR,

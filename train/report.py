@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from gensoup.bench import figures_latency
 from gensoup.bench.measurement import Measurement
+from gensoup.bench.page import pages
 from gensoup.runtime.errors import DataError
 from gensoup.runtime.files import write_atomic
 from gensoup.runtime.images import read_image
-from gensoup.train import figures_latency, figures_scores, figures_search
+from gensoup.train import figures_scores, figures_search
 from gensoup.train.conclusion import PREDICTIONS_FILE
 from gensoup.train.deployed import Deployed
 from gensoup.train.importance import categories, decoded, numbers
@@ -46,11 +47,7 @@ def write_report(
     limit_ms = metrics["limit_ms"]
     individuals, summary = metrics["individuals"], metrics["summary"]
     deployed = Deployed.read(run, bench, evaluation)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = pages(Path(__file__).parent / "templates")
     environment.filters["decoded"] = decoded
     page = environment.get_template("report.html.j2").render(
         run=run.name,

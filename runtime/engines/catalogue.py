@@ -117,6 +117,11 @@ def versions() -> dict[str, str | None]:
     return {package: installed_version(package) for package in packages}
 
 
+def engine_versions(name: str) -> dict[str, str | None]:
+    """What an engine's speed depends on, by package: the first of those it may come from that is installed."""
+    return {package: version for package in _ENGINES[name][0] if (version := installed_version(package)) is not None}
+
+
 def this_device() -> Mapping[str, Any]:
     """What is measured here holds for machines with the same of this alone."""
     told = fingerprint()

@@ -77,7 +77,7 @@ sys.exit(",".join(sorted(heavy & sys.modules.keys())) or 0)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    for command in ("demo", "data", "train", "report", "export", "eval", "run", "bench"):
+    for command in ("demo", "data", "train", "report", "export", "eval", "run", "bench", "compare"):
         assert re.search(rf"\b{command}\b", done.stdout)
 
 
@@ -88,7 +88,7 @@ def test_module_and_version() -> None:
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, f"gensoup {__version__}", "")
 
 
-@pytest.mark.parametrize("command", ["demo", "data", "train", "report", "export", "eval", "run", "bench"])
+@pytest.mark.parametrize("command", ["demo", "data", "train", "report", "export", "eval", "run", "bench", "compare"])
 def test_every_command_has_help(gensoup: Run, command: str) -> None:
     code, out, err = gensoup(command, "--help")
     assert code == 0 and err == "" and "Usage" in out

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from gensoup.train.figures_latency import latency_histogram, latency_timeline
+from gensoup.bench.figures_latency import latency_histogram, latency_timeline
 
 
 def words(svg: str) -> str:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gensoup.train.figures import COLOURS, INK, OTHERS, Palette, drawing, plain_power, svg
+from gensoup.bench.figures import COLOURS, INK, OTHERS, Palette, drawing, plain_power, svg
 
 
 def test_the_most_frequent_have_their_own_look_and_the_rest_share_one() -> None:

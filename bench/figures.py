@@ -1,4 +1,7 @@
-"""What the report's figures share: style, colours that stay with a name, and a figure as SVG text."""
+"""What the reports' figures share: style, colours that stay with a name, and a figure as SVG text.
+
+Matplotlib is imported when something is drawn, so that measuring never needs it.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from gensoup.runtime.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: told apart by colour-blind eyes too. Orange-red is kept for limits, grey for the rest.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#B8A800", "#7A4FA3")
@@ -23,7 +27,7 @@ LIMIT_COLOUR = "#D55E00"
 OTHERS, OTHERS_COLOUR = "others", "#999999"
 # Stands for the page's own colour of text, so that figures follow the dark mode: never used for anything else.
 INK = "#1c2431"
-WIDTH = 7.2
+WIDTH, NARROW = 7.2, 3.9  # inches: of a page, and of a telephone's, where the wide one could not be read
 # Above so many points a scatter is drawn as a picture inside the SVG, which would grow by 200 bytes a point.
 MOST_VECTOR_POINTS = 400
 _STYLE: Any = {
@@ -72,6 +76,11 @@ class Palette:
 @contextmanager
 def drawing(height: float, width: float = WIDTH) -> Iterator[Figure]:
     """A figure in inches, with the report's style while it is drawn and written."""
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError("matplotlib", "report") from error
     with matplotlib.rc_context(_STYLE):
         yield Figure((width, height), layout="constrained")
 
@@ -82,6 +91,24 @@ def legend(axes: Axes, **options: Any) -> None:
     if handles:
         axes.legend(
             handles, labels, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, borderaxespad=0, **options
+        )
+
+
+def legend_above(axes: Axes, **options: Any) -> None:
+    """A legend in a line over the axes, so that they are as wide as the figure."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(
+            handles,
+            labels,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=len(labels),
+            frameon=False,
+            borderaxespad=0.2,
+            handlelength=1.2,
+            columnspacing=1.2,
+            **options,
         )
 
 
@@ -107,6 +134,8 @@ def plain_power(value: float, _: object = None) -> str:
 
 def plain_ticks(axis: Axis, low: float, high: float) -> None:
     """Labels of a logarithmic axis over ``low`` to ``high``: where powers of ten are few, also twice and five times."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     if high < 100 * low:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(plain_power)
