@@ -14,6 +14,7 @@ from gensoup.bench.bench_cli import bench_command
 from gensoup.bench.data_cli import app as data_app
 from gensoup.bench.doctor_cli import doctor_command
 from gensoup.bench.eval_cli import eval_command
+from gensoup.bench.probe_cli import probe_command
 from gensoup.demo import demo_command
 from gensoup.export.export_cli import export_command
 from gensoup.runtime.errors import GenSoupError, UsageError
@@ -67,6 +68,7 @@ app.command("eval")(eval_command)
 app.command("run", cls=RunCommand)(run_command)
 app.command("bench")(bench_command)
 app.command("doctor")(doctor_command)
+app.command("probe")(probe_command)
 app.command("keygen")(keygen_command)
 app.command("sign")(sign_command)
 

@@ -64,11 +64,25 @@ def fingerprint(engine: str = "") -> dict[str, Any]:
         "gpus": gpus(),
         "nvidia_driver": nvidia_driver(),
         "governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        "power_mode": power_mode(),
         "python": platform.python_version(),
         "opencv": installed_version("opencv-python", "opencv-python-headless", "opencv-contrib-python"),
         "onnxruntime": installed_version("onnxruntime", "onnxruntime-gpu"),
+        "openvino": installed_version("openvino"),
+        "tensorrt": installed_version("tensorrt"),
+        "tensorrt_rtx": installed_version("tensorrt-rtx"),
         "engine": engine,
     }
+
+
+def power_mode(root: Path = Path("/")) -> str | None:
+    """The power mode that a Jetson's nvpmodel keeps ("2 MAXN_SUPER"), else the platform profile of a PC's firmware
+    ("balanced"); None where the system has neither. Read from files, so that no rights are needed."""
+    if found := re.search(r"pmode:(\d+)", _text(root / "var/lib/nvpmodel/status")):
+        number = int(found[1])
+        named = re.search(rf"<\s*POWER_MODEL\s+ID={number}\s+NAME=(\S+)\s*>", _text(root / "etc/nvpmodel.conf"))
+        return f"{number} {named[1]}" if named else str(number)
+    return _first_line(root / "sys/firmware/acpi/platform_profile")
 
 
 def gpus(driver: Path = Path("/proc/driver/nvidia")) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 
 from gensoup.bench.dataset import GROUPS_FILE
 from gensoup.bench.metrics import Scores, confusion_matrix, score, summarise
-from gensoup.bench.probe import LatencyEstimate
 from gensoup.bench.thresholds import certain, choose_thresholds
 from gensoup.export.trained import TrainedModel
 from gensoup.runtime.console import StageProgress
@@ -88,7 +86,7 @@ def conclude(
                 "architecture": one.name,
                 "size": one.size,
                 "macs": one.macs,
-                "latency_ms": one.latency and _finite(one.latency),
+                "latency_ms": one.latency and one.latency.to_dict(),
             }
             for one in trainer.admission.candidates
         ],
@@ -102,7 +100,7 @@ def conclude(
         },
         "individuals": [{"name": record.name, **_plain(record)} for record in records],
         "limit_ms": settings.limit_ms,
-        "latency_ms": None if finished.latency is None else _finite(finished.latency),
+        "latency_ms": finished.latency and finished.latency.to_dict(),
         "over_the_limit_when_fused": finished.dropped,
         "images_trained": individuals + besides,
         "images": {"individuals": individuals, "soup": besides, "test": tested},
@@ -166,8 +164,3 @@ def _plain(record: Record) -> dict[str, Any]:
     """For JSON, which knows no infinity; a refit has no score, since it saw all that it could be scored on."""
     values = vars(record) | {"nll": record.nll if np.isfinite(record.nll) else None}
     return values | {"mcc": None} if record.complete and not record.scored else values
-
-
-def _finite(estimate: LatencyEstimate) -> dict[str, float | None]:
-    """For JSON, which knows no infinity."""
-    return {name: value if np.isfinite(value) else None for name, value in asdict(estimate).items()}

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from gensoup.bench.probe import DeviceProfile, LatencyEstimate, probe, profile_key
+from gensoup.bench.device_profile import HEADROOM, DeviceProfile, LatencyEstimate, profile_key
+from gensoup.bench.probe import probe
 from gensoup.export.architectures import WeightsError, build, count_cost, pretrained_weights
 from gensoup.export.graph import to_onnx
 from gensoup.runtime.console import StageProgress
@@ -18,8 +19,6 @@ from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.train.remarks import by_reason
 from gensoup.train.settings import Settings
 
-# An untrained graph is admitted at this share of the limit, for the gate is stricter than a probe.
-HEADROOM = 0.85
 PROFILE_FILE = "device.json"  # what was probed here
 GIVEN_FILE = "device.given.json"  # a copy of a given profile: its presence says that nothing may be probed here
 PRECISION = "fp32"

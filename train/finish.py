@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from gensoup.bench.probe import LatencyEstimate
+from gensoup.bench.device_profile import LatencyEstimate
 from gensoup.export.architectures import build
 from gensoup.runtime.console import StageProgress
 from gensoup.train.breeding import Plan, branch_genes

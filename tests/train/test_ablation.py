@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gensoup.bench.probe import LatencyEstimate
+from gensoup.bench.device_profile import LatencyEstimate
 from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.train import constraint
 from gensoup.train.ablation import ABLATION_FILE, ablate, check_alphabets, differences

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gensoup.bench.probe import DeviceProfile, LatencyEstimate, profile_key
+from gensoup.bench.device_profile import HEADROOM, DeviceProfile, LatencyEstimate, profile_key
 from gensoup.export.architectures import build
 from gensoup.runtime.errors import DataError, GenSoupError, UsageError
 from gensoup.train import constraint
-from gensoup.train.constraint import HEADROOM, PRECISION, RunProfile, admit
+from gensoup.train.constraint import PRECISION, RunProfile, admit
 from gensoup.train.settings import Settings
 
 NAMES = ("shufflenet_v2_x0_5", "squeezenet1_1", "mobilenet_v3_small")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from gensoup.bench.probe import DeviceProfile, LatencyEstimate, profile_key
+from gensoup.bench.device_profile import DeviceProfile, LatencyEstimate, profile_key
 from gensoup.export.architectures import build, count_cost
 from gensoup.export.graph import to_onnx
 from gensoup.export.names import ARCHITECTURES

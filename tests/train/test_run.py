@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gensoup.bench.dataset import LabelledFolder
+from gensoup.bench.device_profile import DeviceProfile, LatencyEstimate, profile_key
 from gensoup.bench.metrics import score
-from gensoup.bench.probe import DeviceProfile, LatencyEstimate, profile_key
 from gensoup.bench.roles import ROLES_FILE, read_roles
 from gensoup.export.architectures import build
 from gensoup.export.run_files import METRICS_FILE, MODEL_FILE
