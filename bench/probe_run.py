@@ -124,12 +124,12 @@ def _begun(kit: ProbeKit, out: Path, plan: ProbePlan, engines: Sequence[str]) ->
         found = DeviceProfile.load(out)
     except GenSoupError as error:
         raise UsageError(f"--out {error}; or name another file") from error
-    if (other := _another(found, fresh)) is not None:
+    if (other := of_something_else(found, fresh)) is not None:
         raise UsageError(f"--out {out}: holds a profile of {other}; name another file, or remove that one")
     return found
 
 
-def _another(found: DeviceProfile, wanted: DeviceProfile) -> str | None:
+def of_something_else(found: DeviceProfile, wanted: DeviceProfile) -> str | None:
     """In what a profile is of something else than wanted; None where it can be gone on with."""
     if found.kit is None:
         return "no kit (training's own)"

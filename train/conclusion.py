@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gensoup.bench.claims import CLAIM
 from gensoup.bench.dataset import GROUPS_FILE
 from gensoup.bench.metrics import Scores, confusion_matrix, score, summarise
 from gensoup.bench.thresholds import certain, choose_thresholds
@@ -22,6 +23,7 @@ from gensoup.train.finish import Finished
 from gensoup.train.individual import Trainer
 from gensoup.train.ledger import Record
 from gensoup.train.refit import refit_and_calibrate
+from gensoup.train.run_profile import RunProfile
 from gensoup.train.scoring import predict_logits, probabilities
 from gensoup.train.split import Split
 from gensoup.train.summary import enrich
@@ -39,11 +41,12 @@ def conclude(
     finished: Finished,
     fingerprint: str,
     notes: Sequence[str],
+    profile: RunProfile,
     progress: StageProgress,
 ) -> dict[str, Any]:
     """Refit, calibrate, open ``test``, write the model and the predictions.
 
-    fingerprint: of the data; notes: on the run, for who reads its result.
+    fingerprint: of the data; notes: on the run, for who reads its result; profile: whose latencies it was held to.
     ``images_trained`` is what the outcome took: every individual once, as the ledger has it, and all that passed beside
     them, in soups and in scoring them; so it is the same for a run that was cut off and resumed, and what a cut made
     to be done twice is not in it. The sealed test stands apart.
@@ -107,6 +110,7 @@ def conclude(
         "settings": settings.to_dict(),
     }
     write_atomic(out / PREDICTIONS_FILE, _predictions(split, outputs["test"]))
+    claim = profile.claim(candidate.name, candidate.size)
     trained = TrainedModel(
         architecture=candidate.name,
         labels=split.folder.labels,
@@ -117,7 +121,12 @@ def conclude(
         data=str(Path(settings.data).resolve()),
         thresholds=thresholds,
         metrics={**_summary(scores), "certain": _certain(split, outputs["test"], thresholds)},
-        provenance={"seed": settings.seed, "data_fingerprint": fingerprint, "genes": ancestor.genes},
+        provenance={
+            "seed": settings.seed,
+            "data_fingerprint": fingerprint,
+            "genes": ancestor.genes,
+            **({} if claim is None else {CLAIM: claim}),
+        },
     )
     trained.save(out, model.state_dict())
     write_events(out, records, metrics["scores"])

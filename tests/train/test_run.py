@@ -448,7 +448,7 @@ def test_no_infeasible_architecture_is_ever_built_for_training(
 def test_a_fused_network_over_the_limit_gives_way_to_the_next_architecture(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gensoup.train.constraint import RunProfile
+    from gensoup.train.run_profile import RunProfile
 
     probed: list[str] = []
 
