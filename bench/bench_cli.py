@@ -74,6 +74,7 @@ def bench_command(
 
     from rich.console import Console
 
+    from gensoup.bench.claims import claim_notes
     from gensoup.bench.gate import run_gate
     from gensoup.bench.judge import judge
     from gensoup.bench.measurement import Measurement
@@ -125,6 +126,9 @@ def bench_command(
         write_atomic(json_out, json.dumps(verdict.to_dict(), indent=2, allow_nan=False) + "\n")
     name = verdict.bundle_sha256[:16] if bundle is None else bundle.name
     print_verdict(verdict, name, Console())
+    if bundle is not None:
+        for line in claim_notes(bundle, verdict.device, verdict.engine, verdict.precision, verdict.rate_hz):
+            Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(verdict.verdict.exit_code)
 
 

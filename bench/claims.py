@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from gensoup.bench.same_device import device_name, differences, told
+from gensoup.runtime.bundle import read_bundle
+from gensoup.runtime.errors import BundleError
 
 CLAIM = "device_profile"  # the entry of a manifest's provenance
 _RATE_TOLERANCE = 0.01
@@ -34,3 +37,12 @@ def unlike_claim(
     if isinstance(rate, int | float) and rate < rate_hz * (1 - _RATE_TOLERANCE):
         lines.append(f"the network was chosen for {rate:g} frames a second; here are {rate_hz:g}")
     return lines
+
+
+def claim_notes(bundle: Path, device: Mapping[str, Any], engine: str, precision: str, rate_hz: float) -> list[str]:
+    """:func:`unlike_claim` of a bundle's file; nothing of one that was damaged meanwhile, which its verdict says."""
+    try:
+        manifest = read_bundle(bundle).manifest
+    except BundleError:
+        return []
+    return unlike_claim(manifest.provenance, device, engine, precision, rate_hz)

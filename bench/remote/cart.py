@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -222,8 +224,7 @@ def _why(done: Done, facts: Facts, requirement: str) -> str:
     offline = ("connection", "name resolution", "dns error", "network", "timed out", "max retries", "connect error")
     nothing = ("no matching distribution", "no solution found", "not found in the package registry")
     if any(word in said for word in (*offline, *nothing)):
-        extras = requirement.partition("[")[2].rstrip("]")
-        packages = " ".join(["numpy", "opencv-python", "typer", "rich", *(["onnxruntime"] if "cpu" in extras else [])])
+        packages = " ".join(_packages(requirement.partition("[")[2].rstrip("]").split(",")))
         version = f"{facts.version[0]}.{facts.version[1]}"
         return (
             f"packages cannot be installed, as if it had no network ({done.last_line[:160]}); bring them: pip download "
@@ -232,6 +233,17 @@ def _why(done: Done, facts: Facts, requirement: str) -> str:
         )
     lines = [line.strip() for line in done.err.splitlines() if line.lstrip(" ×╰─▶").lower().startswith("error")]
     return f"packages cannot be installed ({(lines or [done.last_line])[0][:300]})"
+
+
+def _packages(extras: Sequence[str]) -> list[str]:
+    """What has to be there: names of this package's own requirements and those of its ``extras``."""
+    lines = [line.partition(";") for line in metadata.requires("gensoup") or ()]
+    wanted = [
+        requirement
+        for requirement, _, marker in lines
+        if "extra" not in marker or any(extra and f'"{extra}"' in marker.partition("extra")[2] for extra in extras)
+    ]
+    return list(dict.fromkeys(re.split(r"[^A-Za-z0-9._-]", one.strip())[0] for one in wanted))
 
 
 def _q(text: str) -> str:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from gensoup.bench.claims import CLAIM, unlike_claim
+from dataclasses import replace
+from pathlib import Path
+
+from gensoup.bench.claims import CLAIM, claim_notes, unlike_claim
+from gensoup.runtime.bundle import read_bundle, write_bundle
 from gensoup.runtime.device import fingerprint
 
 HERE = fingerprint()
@@ -46,3 +50,14 @@ def test_another_engine_precision_and_a_faster_camera_are_told() -> None:
 def test_a_bundle_without_a_claim_or_with_an_odd_one_says_nothing() -> None:
     for provenance in ({}, {CLAIM: None}, {CLAIM: "x"}, {CLAIM: {"device": 3}}, {CLAIM: {"device": {}}}):
         assert unlike_claim(provenance, HERE, "onnxruntime-cpu", "fp32", 64.0) == []
+
+
+def test_the_claim_is_read_from_the_bundle(tiny_bundle: Path, tmp_path: Path) -> None:
+    assert claim_notes(tiny_bundle, HERE, "onnxruntime-cpu", "fp32", 64.0) == []
+    bundle, path = read_bundle(tiny_bundle), tmp_path / "claiming.gensoup"
+    claimed = replace(bundle.manifest, provenance={CLAIM: {**CLAIMED, "device": {**HERE, "cpu": "Cortex-A78"}}})
+    write_bundle(path, claimed, bundle.models, bundle.golden)
+    (line,) = claim_notes(path, HERE, "onnxruntime-cpu", "fp32", 64.0)
+    assert "another device (cpu Cortex-A78 then" in line
+    path.write_bytes(b"damaged meanwhile")
+    assert claim_notes(path, HERE, "onnxruntime-cpu", "fp32", 64.0) == []

@@ -9,26 +9,16 @@ import pytest
 
 from gensoup.bench import probe_process
 from gensoup.bench.probe_kit import ProbeKit
-from gensoup.cli import main
 
+Run = Callable[..., tuple[int, str, str]]
 MakeKit = Callable[[Mapping[str, bytes]], ProbeKit]
 USAGE, ERROR = 64, 70
 
 
-def gensoup(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Exit code, output and errors."""
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    said = capsys.readouterr()
-    return int(stopped.value.code or 0), said.out, said.err
-
-
-def test_a_table_and_a_profile(
-    make_kit: MakeKit, tiny_model: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_table_and_a_profile(make_kit: MakeKit, tiny_model: bytes, tmp_path: Path, gensoup: Run) -> None:
     kit, out = make_kit({"small": tiny_model, "broken": b"x"}), tmp_path / "cart.json"
     quick = ("--seconds", 0.5, "--frames", "160x120", "--threads", 1, "--engine", "onnxruntime-cpu")
-    code, said, err = gensoup(capsys, "probe", kit.path, "--out", out, *quick)
+    code, said, err = gensoup("probe", kit.path, "--out", out, *quick)
     assert code == 0 and out.exists()
     assert "small@32@fp32@onnxruntime-cpu" in said and f"profile: {out}" in said
     assert "failed: broken@32@fp32@onnxruntime-cpu: onnxruntime cannot load the model" in said
@@ -36,11 +26,11 @@ def test_a_table_and_a_profile(
 
 
 def test_nothing_that_could_be_measured_is_an_error(
-    make_kit: MakeKit, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    make_kit: MakeKit, tmp_path: Path, gensoup: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe_process, "_START", "raise SystemExit('no memory')")
     kit, out = make_kit({"a": b"x"}), tmp_path / "p.json"
-    code, _, err = gensoup(capsys, "probe", kit.path, "--out", out, "--engine", "onnxruntime-cpu")
+    code, _, err = gensoup("probe", kit.path, "--out", out, "--engine", "onnxruntime-cpu")
     assert code == ERROR and "error: every graph failed, the first: " in err and "(no memory)" in err and out.exists()
 
 
@@ -65,20 +55,20 @@ def test_mistakes_are_one_line(
     tiny_model: bytes,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    gensoup: Run,
     arguments: tuple[str, ...],
     code: int,
     line: str,
 ) -> None:
     make_kit({"a": tiny_model})
     monkeypatch.chdir(tmp_path)
-    got, _, err = gensoup(capsys, "probe", *arguments)
+    got, _, err = gensoup("probe", *arguments)
     assert got == code and line in err and err.count("\n") == 1 and "Traceback" not in err
     assert not (tmp_path / "profile.json").exists()
 
 
 def test_a_kit_in_place_of_a_profile_says_what_makes_one(
-    make_kit: MakeKit, tiny_model: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make_kit: MakeKit, tiny_model: bytes, tmp_path: Path, gensoup: Run
 ) -> None:
     kit = make_kit({"a": tiny_model})
     images = tmp_path / "images"
@@ -86,8 +76,8 @@ def test_a_kit_in_place_of_a_profile_says_what_makes_one(
         (images / label).mkdir(parents=True)
         (images / label / "1.png").write_bytes(b"")
     arguments = ("train", images, "--out", tmp_path / "run", "--min-fps", 64, "--device-profile")
-    code, _, err = gensoup(capsys, *arguments, kit.path / "kit.json")
+    code, _, err = gensoup(*arguments, kit.path / "kit.json")
     assert code == ERROR and "is a probe kit, nothing measured yet; gensoup probe" in err and err.count("\n") == 1
-    code, _, err = gensoup(capsys, *arguments, kit.path)
+    code, _, err = gensoup(*arguments, kit.path)
     assert code == ERROR and "is a folder; gensoup probe KIT" in err
     assert not (tmp_path / "run").exists()

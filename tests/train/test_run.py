@@ -442,6 +442,8 @@ def test_no_infeasible_architecture_is_ever_built_for_training(
     assert set(started) == set(trained) == {FAST}
     assert len(trained) == 4 + 3 + timed.branches + 2  # the refit, without soup and with it
     assert metrics["latency_ms"]["p99_ms"] == 9.0
+    claim = TrainedModel.load(tmp_path / "run")[0].provenance["device_profile"]  # what gensoup bench holds a device to
+    assert claim["device"] == {"gpu": "a cart's"} and claim["p99_ms"] == 9.0 and claim["rate_hz"] == 64.0
     assert any(path.name.startswith("device") for path in (tmp_path / "run").iterdir())
 
 
