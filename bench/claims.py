@@ -46,3 +46,14 @@ def claim_notes(bundle: Path, device: Mapping[str, Any], engine: str, precision:
     except BundleError:
         return []
     return unlike_claim(manifest.provenance, device, engine, precision, rate_hz)
+
+
+def claim_line(claim: Mapping[str, Any]) -> str:
+    """What a bundle claims, for people."""
+    device = claim.get("device")
+    told = device_name(device) if isinstance(device, Mapping) else "a device that is not told"
+    p99 = claim.get("p99_ms")
+    latency = f"p99 {p99:.1f} ms" if isinstance(p99, int | float) else "p99 unbounded"
+    when = str(claim.get("measured_at") or "")[:10]
+    line = f"{latency} at {claim.get('rate_hz')} Hz by {claim.get('engine')} in {claim.get('precision')} on {told}"
+    return line + (f", {when}" if when else "")

@@ -133,7 +133,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _interrupted(arguments: list[str]) -> str:
-    return "interrupted; train goes on with --resume" if "train" in arguments[:1] else "interrupted"
+    ways = {"train": "train goes on with --resume", "probe": "the same command goes on where it was"}
+    told = next((way for command, way in ways.items() if command in arguments[:1]), None)
+    return "interrupted" if told is None else f"interrupted; {told}"
 
 
 def _complain(line: str) -> None:

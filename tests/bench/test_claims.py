@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from gensoup.bench.claims import CLAIM, claim_notes, unlike_claim
+from gensoup.bench.claims import CLAIM, claim_line, claim_notes, unlike_claim
 from gensoup.runtime.bundle import read_bundle, write_bundle
 from gensoup.runtime.device import fingerprint
 
@@ -61,3 +61,11 @@ def test_the_claim_is_read_from_the_bundle(tiny_bundle: Path, tmp_path: Path) ->
     assert "another device (cpu Cortex-A78 then" in line
     path.write_bytes(b"damaged meanwhile")
     assert claim_notes(path, HERE, "onnxruntime-cpu", "fp32", 64.0) == []
+
+
+def test_a_claim_in_a_line() -> None:
+    line = claim_line({**CLAIMED, "device": {"model": "NVIDIA Jetson Orin Nano", "power_mode": "2 MAXN"}})
+    assert line == (
+        "p99 9.0 ms at 64.0 Hz by onnxruntime-cpu in fp32 on NVIDIA Jetson Orin Nano, power mode 2 MAXN, 2025-01-02"
+    )
+    assert claim_line({}).startswith("p99 unbounded at None Hz")
