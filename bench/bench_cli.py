@@ -81,6 +81,7 @@ def bench_command(
     from rich.console import Console
 
     from gensoup.bench.bench_outputs import BenchOutputs, CertificateRequest
+    from gensoup.bench.claims import claim_notes
     from gensoup.bench.gate import run_gate
     from gensoup.bench.judge import judge
     from gensoup.bench.measurement import Measurement
@@ -135,6 +136,9 @@ def bench_command(
                 raise _interrupted(rules, trace_out) from None
     verdict = judge(measurement)
     outputs.write(verdict, measurement, from_trace or trace_out, Console())
+    if bundle is not None:
+        for line in claim_notes(bundle, verdict.device, verdict.engine, verdict.precision, verdict.rate_hz):
+            Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(verdict.verdict.exit_code)
 
 

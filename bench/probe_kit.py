@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gensoup.bench.probe import profile_key
+from gensoup.bench.device_profile import profile_key
 from gensoup.runtime.errors import DataError
 from gensoup.runtime.files import write_atomic
 from gensoup.runtime.preprocess import Preprocess
@@ -55,9 +55,20 @@ class ProbeKit:
     complete: bool
     made_by: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def sha256(self) -> str:
+        """What the kit is known by: of its graphs, what is in them included, in any order."""
+        graphs = sorted(json.dumps(_told(graph), sort_keys=True) for graph in self.graphs)
+        return hashlib.sha256(json.dumps([self.classes, graphs]).encode()).hexdigest()
+
+    def check(self) -> None:
+        """Read every graph. Raises DataError for the first that is missing or damaged."""
+        for graph in self.graphs:
+            self.read(graph)
+
     def save(self) -> None:
         """Write ``kit.json``, atomically."""
-        graphs = [{**asdict(graph), "preprocess": graph.preprocess.to_dict()} for graph in self.graphs]
+        graphs = [_told(graph) for graph in self.graphs]
         values = {
             "schema_version": SCHEMA_VERSION,
             "complete": self.complete,
@@ -119,6 +130,11 @@ class ProbeKit:
         if hashlib.sha256(content).hexdigest() != graph.sha256:
             raise DataError(f"{file}: damaged (its SHA-256 does not match {KIT_FILE}); copy the whole kit again")
         return content
+
+
+def _told(graph: KitGraph) -> dict[str, Any]:
+    """A graph as ``kit.json`` has it."""
+    return {**asdict(graph), "preprocess": graph.preprocess.to_dict()}
 
 
 def _graph(entry: Mapping[str, Any]) -> KitGraph:

@@ -13,8 +13,9 @@ from quality_pool import Pool
 from torch import nn
 
 from gensoup.runtime.console import StageProgress
-from gensoup.train.constraint import Admission, RunProfile, admit
+from gensoup.train.constraint import Admission, admit
 from gensoup.train.presets import compose
+from gensoup.train.run_profile import RunProfile
 from gensoup.train.settings import Settings
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -58,6 +58,8 @@ def _show_members(console: Console, found: Inspection) -> None:
 
 
 def _show_manifest(console: Console, found: Inspection) -> None:
+    from gensoup.bench.claims import CLAIM, claim_line
+
     manifest = found.bundle.manifest
     steps = manifest.preprocess
     rows = {
@@ -70,9 +72,12 @@ def _show_manifest(console: Console, found: Inspection) -> None:
         "thresholds": ", ".join(f"{label} {value:.3f}" for label, value in manifest.thresholds.items()) or "none",
         **dict(flat(manifest.saliency, "saliency")),
     }
+    provenance = dict(manifest.provenance)
+    if isinstance(claim := provenance.pop(CLAIM, None), dict):
+        rows["chosen for"] = claim_line(claim)
     _print_rows(console, ("manifest", ""), rows.items())
     _print_rows(console, ("metrics", "value", "95% interval"), metric_rows(manifest.metrics))
-    _print_rows(console, ("provenance", ""), flat(manifest.provenance))
+    _print_rows(console, ("provenance", ""), flat(provenance))
     _print_rows(console, ("parity", *PARITY.values()), parity_rows(manifest.precisions))
     for precision, reached in manifest.precisions.items():
         _print_rows(console, (f"precision: {precision}", ""), flat(built_of(reached)))

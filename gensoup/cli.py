@@ -15,6 +15,7 @@ from gensoup.bench.compare_cli import compare_command
 from gensoup.bench.data_cli import app as data_app
 from gensoup.bench.doctor_cli import doctor_command
 from gensoup.bench.eval_cli import eval_command
+from gensoup.bench.probe_cli import probe_command
 from gensoup.demo import demo_command
 from gensoup.export.export_cli import export_command
 from gensoup.runtime.errors import GenSoupError, UsageError
@@ -69,6 +70,7 @@ app.command("run", cls=RunCommand)(run_command)
 app.command("bench")(bench_command)
 app.command("compare")(compare_command)
 app.command("doctor")(doctor_command)
+app.command("probe")(probe_command)
 app.command("keygen")(keygen_command)
 app.command("sign")(sign_command)
 
@@ -133,7 +135,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _interrupted(arguments: list[str]) -> str:
-    return "interrupted; train goes on with --resume" if "train" in arguments[:1] else "interrupted"
+    ways = {"train": "train goes on with --resume", "probe": "the same command goes on where it was"}
+    told = next((way for command, way in ways.items() if command in arguments[:1]), None)
+    return "interrupted" if told is None else f"interrupted; {told}"
 
 
 def _complain(line: str) -> None:

@@ -12,11 +12,12 @@ from gensoup.bench.dataset import LabelledFolder
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import GenSoupError, UsageError, WriteError
 from gensoup.runtime.files import write_atomic
-from gensoup.train.constraint import PROFILE_FILE, RunProfile, admit
+from gensoup.train.constraint import admit
 from gensoup.train.genes import ASTROCYTE_SCALE
 from gensoup.train.report import write_report
 from gensoup.train.run import ALPHABET_FILE, train_run
 from gensoup.train.run_folder import ARMS, CONFIG_FILE, held
+from gensoup.train.run_profile import PROFILE_FILE, RunProfile
 from gensoup.train.settings import Settings
 
 ABLATION_FILE = "ablation.json"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gensoup.bench.claims import CLAIM
 from gensoup.bench.dataset import GROUPS_FILE
 from gensoup.bench.metrics import Scores, confusion_matrix, score, summarise
-from gensoup.bench.probe import LatencyEstimate
 from gensoup.bench.thresholds import certain, choose_thresholds
 from gensoup.export.trained import TrainedModel
 from gensoup.runtime.console import StageProgress
@@ -24,6 +23,7 @@ from gensoup.train.finish import Finished
 from gensoup.train.individual import Trainer
 from gensoup.train.ledger import Record
 from gensoup.train.refit import refit_and_calibrate
+from gensoup.train.run_profile import RunProfile
 from gensoup.train.scoring import predict_logits, probabilities
 from gensoup.train.split import Split
 from gensoup.train.summary import enrich
@@ -41,11 +41,12 @@ def conclude(
     finished: Finished,
     fingerprint: str,
     notes: Sequence[str],
+    profile: RunProfile,
     progress: StageProgress,
 ) -> dict[str, Any]:
     """Refit, calibrate, open ``test``, write the model and the predictions.
 
-    fingerprint: of the data; notes: on the run, for who reads its result.
+    fingerprint: of the data; notes: on the run, for who reads its result; profile: whose latencies it was held to.
     ``images_trained`` is what the outcome took: every individual once, as the ledger has it, and all that passed beside
     them, in soups and in scoring them; so it is the same for a run that was cut off and resumed, and what a cut made
     to be done twice is not in it. The sealed test stands apart.
@@ -88,7 +89,7 @@ def conclude(
                 "architecture": one.name,
                 "size": one.size,
                 "macs": one.macs,
-                "latency_ms": one.latency and _finite(one.latency),
+                "latency_ms": one.latency and one.latency.to_dict(),
             }
             for one in trainer.admission.candidates
         ],
@@ -102,13 +103,14 @@ def conclude(
         },
         "individuals": [{"name": record.name, **_plain(record)} for record in records],
         "limit_ms": settings.limit_ms,
-        "latency_ms": None if finished.latency is None else _finite(finished.latency),
+        "latency_ms": finished.latency and finished.latency.to_dict(),
         "over_the_limit_when_fused": finished.dropped,
         "images_trained": individuals + besides,
         "images": {"individuals": individuals, "soup": besides, "test": tested},
         "settings": settings.to_dict(),
     }
     write_atomic(out / PREDICTIONS_FILE, _predictions(split, outputs["test"]))
+    claim = profile.claim(candidate.name, candidate.size)
     trained = TrainedModel(
         architecture=candidate.name,
         labels=split.folder.labels,
@@ -119,7 +121,12 @@ def conclude(
         data=str(Path(settings.data).resolve()),
         thresholds=thresholds,
         metrics={**_summary(scores), "certain": _certain(split, outputs["test"], thresholds)},
-        provenance={"seed": settings.seed, "data_fingerprint": fingerprint, "genes": ancestor.genes},
+        provenance={
+            "seed": settings.seed,
+            "data_fingerprint": fingerprint,
+            "genes": ancestor.genes,
+            **({} if claim is None else {CLAIM: claim}),
+        },
     )
     trained.save(out, model.state_dict())
     write_events(out, records, metrics["scores"])
@@ -166,8 +173,3 @@ def _plain(record: Record) -> dict[str, Any]:
     """For JSON, which knows no infinity; a refit has no score, since it saw all that it could be scored on."""
     values = vars(record) | {"nll": record.nll if np.isfinite(record.nll) else None}
     return values | {"mcc": None} if record.complete and not record.scored else values
-
-
-def _finite(estimate: LatencyEstimate) -> dict[str, float | None]:
-    """For JSON, which knows no infinity."""
-    return {name: value if np.isfinite(value) else None for name, value in asdict(estimate).items()}

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from gensoup.bench.probe import LatencyEstimate
+from gensoup.bench.device_profile import LatencyEstimate
 from gensoup.export.architectures import build
 from gensoup.runtime.console import StageProgress
 from gensoup.train.breeding import Plan, branch_genes
-from gensoup.train.constraint import LimitError, RunProfile
+from gensoup.train.constraint import LimitError
 from gensoup.train.individual import AVERAGE_SUFFIX, Trainer
 from gensoup.train.ledger import Record
+from gensoup.train.run_profile import RunProfile
 from gensoup.train.scoring import fitness_of, predict_logits
 from gensoup.train.soup import Ingredient, Soup, Weights, average, greedy_soup
 

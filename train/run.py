@@ -20,13 +20,14 @@ from gensoup.runtime.errors import GenSoupError, UsageError, WriteError
 from gensoup.runtime.files import write_atomic
 from gensoup.runtime.preprocess import Preprocess
 from gensoup.train.conclusion import conclude
-from gensoup.train.constraint import GIVEN_FILE, PROFILE_FILE, Admission, RunProfile, admit
+from gensoup.train.constraint import Admission, admit
 from gensoup.train.finish import finish
 from gensoup.train.individual import RoleData, Trainer
 from gensoup.train.ledger import Ledger
 from gensoup.train.meter import ImageMeter
 from gensoup.train.remarks import remarks, remarks_on_alphabet
 from gensoup.train.run_folder import CACHE, CONFIG_FILE, check_out, held
+from gensoup.train.run_profile import GIVEN_FILE, PROFILE_FILE, RunProfile
 from gensoup.train.search import evolve
 from gensoup.train.settings import Settings
 from gensoup.train.split import split_folder
@@ -93,7 +94,7 @@ def _train(
             trainer = Trainer(settings, admission, data, Ledger(out, about, started), meter)
             ranked = evolve(trainer, progress)
             finished = finish(trainer, ranked, run_profile, progress)
-            metrics = conclude(out, split, trainer, finished, fingerprint, notes, progress)
+            metrics = conclude(out, split, trainer, finished, fingerprint, notes, run_profile, progress)
         metrics["device"] = dict(run_profile.profile.device)
         metrics["seconds"] = round(trainer.ledger.seconds, 1)
         write_atomic(out / METRICS_FILE, json.dumps(metrics, indent=1, ensure_ascii=False))

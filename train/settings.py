@@ -32,6 +32,7 @@ class Settings:
     ``three`` takes one part of the images for ``search`` and ``soup``.
 
     Limits. max_macs: multiply-adds of one frame, in millions. min_fps, max_latency_ms: None where nothing is timed.
+    precision: the one whose latency counts, as it will be deployed; others than fp32 need a device profile.
     init: ``pretrained`` takes ImageNet weights (``weights_dir``, else torchvision's download) and leaves out what has
     none; ``random`` never downloads and draws what ``weights_dir`` lacks.
 
@@ -70,6 +71,7 @@ class Settings:
     max_macs: float = 600.0
     min_fps: float | None = None
     max_latency_ms: float | None = None
+    precision: str = "fp32"
     scales: Mapping[str, Scale] = field(default_factory=dict)
     mixing: bool = True
     mode: str = "genetic"

@@ -61,7 +61,11 @@ def train_command(
         float | None, typer.Option(help="Most milliseconds from a frame's arrival to its result, as a p99.")
     ] = None,
     device_profile: Annotated[
-        Path | None, typer.Option(help="Latencies measured on the device; default: this machine is probed.")
+        Path | None, typer.Option(help="What gensoup probe measured on the device; default: this machine is probed.")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp32 (default), fp16 or int8: whose latency in the device profile counts, as deployed."),
     ] = None,
     init: Annotated[
         Init | None, typer.Option(help="pretrained (default): ImageNet weights or out; random: never downloads.")
@@ -89,7 +93,7 @@ def train_command(
     ] = None,
 ) -> None:
     """Search for a small network under a hard limit and fuse what was found."""
-    from gensoup.bench.probe import DeviceProfile
+    from gensoup.bench.device_profile import DeviceProfile
     from gensoup.runtime.errors import DataError, MissingDependencyError, UsageError, WriteError
 
     sizes = None if size is None else _sizes(size)
@@ -117,6 +121,7 @@ def train_command(
         "max_macs": max_macs,
         "min_fps": min_fps,
         "max_latency_ms": max_latency_ms,
+        "precision": precision,
         "generations": generations,
         "population": population,
         "epochs": epochs,
@@ -144,6 +149,8 @@ def train_command(
         from gensoup.train.run import train_run
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or "torch", "train") from error
+    if precision is not None and settings.limit_ms is None:
+        raise UsageError("--precision: says whose latency counts; give --min-fps or --max-latency-ms too")
     said = remarks(settings)  # now, and not only once hours have passed
     for line in said:
         Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
@@ -217,6 +224,7 @@ def result_table(metrics: dict[str, Any]) -> Any:
     from rich.markup import escape
     from rich.table import Table
 
+    from gensoup.bench.same_device import device_name
     from gensoup.train.remarks import by_reason
 
     table = Table(show_header=False, title="Result of the search")
@@ -233,6 +241,7 @@ def result_table(metrics: dict[str, Any]) -> Any:
     if latency := metrics["latency_ms"]:
         text = ", ".join(f"{name[:3]} {latency[name]:.1f} ms" for name in ("p50_ms", "p95_ms", "p99_ms"))
         table.add_row("probed, a whole frame", text)
+        table.add_row("probed on", escape(device_name(metrics.get("device") or {})))
     table.add_row("images through a network", f"{metrics['images_trained']:,} in {metrics['seconds']:.0f} s")
     return table
 

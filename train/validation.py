@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # What each word option may say.
 CHOICES: dict[str, tuple[str, ...]] = {
     "fit": get_args(Fit),
+    "precision": ("fp32", "fp16", "int8"),
     "init": ("pretrained", "random"),
     "roles": ("four", "three"),
     "mode": ("genetic", "astrocyte-schedule"),

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from gensoup import __version__
-from gensoup.bench.probe import DeviceProfile, LatencyEstimate, profile_key
+from gensoup.bench.device_profile import DeviceProfile, LatencyEstimate, profile_key
 from gensoup.cli import main
 from gensoup.runtime.errors import GenSoupError
 from gensoup.train.presets import preset_names

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gensoup.runtime.device import CpuTimes, cpu_times, fingerprint, last_level_cache_bytes, nvidia_release
+from gensoup.runtime.device import CpuTimes, cpu_times, fingerprint, last_level_cache_bytes, nvidia_release, power_mode
 
 
 def test_fingerprint_is_plain_json_and_names_the_machine() -> None:
@@ -80,3 +80,17 @@ def test_this_machine_gives_an_idle_fraction() -> None:
     fraction = before.idle_fraction_until(after)
     assert fraction is not None
     assert 0 <= fraction <= 1
+
+
+def test_the_power_mode_of_a_jetson_and_of_a_pc(tmp_path: Path) -> None:
+    def write(name: str, text: str) -> None:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    assert power_mode(tmp_path) is None
+    write("sys/firmware/acpi/platform_profile", "balanced\n")
+    assert power_mode(tmp_path) == "balanced"
+    write("var/lib/nvpmodel/status", "pmode:0002")
+    assert power_mode(tmp_path) == "2"
+    write("etc/nvpmodel.conf", "# modes\n< POWER_MODEL ID=0 NAME=15W >\n< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n")
+    assert power_mode(tmp_path) == "2 MAXN_SUPER"

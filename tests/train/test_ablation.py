@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gensoup.bench.probe import LatencyEstimate
+from gensoup.bench.device_profile import LatencyEstimate
 from gensoup.runtime.errors import GenSoupError, UsageError
-from gensoup.train import constraint
+from gensoup.train import run_profile
 from gensoup.train.ablation import ABLATION_FILE, ablate, check_alphabets, differences
-from gensoup.train.constraint import GIVEN_FILE, PROFILE_FILE
 from gensoup.train.report import REPORT_FILE
 from gensoup.train.run_folder import ARMS
+from gensoup.train.run_profile import GIVEN_FILE, PROFILE_FILE
 from gensoup.train.settings import Settings
 from gensoup.train.train_cli import ablation_notes
 
@@ -38,7 +38,7 @@ def test_three_runs_and_their_differences(
         probed.append(graph)  # another number each time, as on a real machine
         return LatencyEstimate(1.0, 2.0, 3.0 + len(probed), 100, 0)
 
-    monkeypatch.setattr(constraint, "probe", measured)
+    monkeypatch.setattr(run_profile, "probe", measured)
     stages: set[str] = set()
     out = tmp_path / "ablation"
     result = ablate(settings, out, progress=lambda stage, done, total: stages.add(stage))
@@ -92,7 +92,7 @@ def test_an_ablation_that_cannot_begin_leaves_nothing_behind(
     shapes: Path, make_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = LatencyEstimate(99.0, 99.0, 99.0, 100, 0)
-    monkeypatch.setattr(constraint, "probe", lambda *arguments, **options: slow)
+    monkeypatch.setattr(run_profile, "probe", lambda *arguments, **options: slow)
     with pytest.raises(GenSoupError, match="no architecture meets the limits"):
         ablate(make_settings(shapes, min_fps=64.0), tmp_path / "out", progress=silent)
     with pytest.raises(UsageError, match="--resume: no run in"):

@@ -9,11 +9,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gensoup.bench.probe import DeviceProfile, LatencyEstimate, profile_key
+from gensoup.bench.device_profile import HEADROOM, DeviceProfile, LatencyEstimate, profile_key
 from gensoup.export.architectures import build
 from gensoup.runtime.errors import DataError, GenSoupError, UsageError
-from gensoup.train import constraint
-from gensoup.train.constraint import HEADROOM, PRECISION, RunProfile, admit
+from gensoup.train import run_profile
+from gensoup.train.constraint import admit
+from gensoup.train.run_profile import RunProfile
 from gensoup.train.settings import Settings
 
 NAMES = ("shufflenet_v2_x0_5", "squeezenet1_1", "mobilenet_v3_small")
@@ -28,7 +29,7 @@ def silent(stage: str, done: int, total: int) -> None:
 def profile(path: Path, size: int = 32, **p99_ms: float) -> Path:
     """A device profile file with these 99th percentiles."""
     estimates = {
-        profile_key(name, size, PRECISION): LatencyEstimate(value / 2, value / 1.5, value, 100, 0)
+        profile_key(name, size, "fp32"): LatencyEstimate(value / 2, value / 1.5, value, 100, 0)
         for name, value in p99_ms.items()
     }
     DeviceProfile({"gpu": "somewhere else"}, FPS, estimates).save(path)
@@ -45,7 +46,7 @@ def never_probed(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object, **options: object) -> None:
         raise AssertionError("this machine was probed")
 
-    monkeypatch.setattr(constraint, "probe", refuse)
+    monkeypatch.setattr(run_profile, "probe", refuse)
 
 
 def test_too_many_multiply_adds_are_out_with_the_reason(
@@ -115,7 +116,7 @@ def test_frames_dropped_are_the_reason_where_there_is_no_percentile(
     settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
     path = tmp_path / "cart.json"
-    key = profile_key(NAMES[0], 32, PRECISION)
+    key = profile_key(NAMES[0], 32, "fp32")
     estimates = {key: LatencyEstimate(5.0, float("inf"), float("inf"), 256, 40)}
     DeviceProfile({}, FPS, estimates).save(path)
     chosen = settings(min_fps=FPS, architectures=NAMES[:1])
@@ -156,8 +157,8 @@ def test_this_machine_is_probed_once_an_architecture_and_never_again(
         probed.append(graph)
         return LatencyEstimate(1.0, 2.0, 3.0 + len(probed), 100, 0)
 
-    monkeypatch.setattr(constraint, "probe", measured)  # what it measures is another test's: here, how often
-    monkeypatch.setattr(constraint, "to_onnx", lambda model, temperature, size: b"graph")
+    monkeypatch.setattr(run_profile, "probe", measured)  # what it measures is another test's: here, how often
+    monkeypatch.setattr(run_profile, "to_onnx", lambda model, temperature, size: b"graph")
     chosen = settings(min_fps=FPS, architectures=NAMES[:1])
     held = RunProfile(tmp_path, chosen, None)
     admission = admit(chosen, 3, held, silent)
@@ -211,7 +212,7 @@ def test_of_several_sizes_each_network_gets_the_largest_that_fits(
     settings: Callable[..., Settings], tmp_path: Path, never_probed: None
 ) -> None:
     estimates = {
-        profile_key(name, size, PRECISION): LatencyEstimate(p99 / 2, p99 / 1.5, p99, 100, 0)
+        profile_key(name, size, "fp32"): LatencyEstimate(p99 / 2, p99 / 1.5, p99, 100, 0)
         for name, costs in {
             NAMES[0]: (5.0, 9.0, 16.0),
             NAMES[1]: (8.0, 18.0, 30.0),

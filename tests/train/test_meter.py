@@ -13,15 +13,15 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from gensoup.bench.probe import DeviceProfile, LatencyEstimate, profile_key
+from gensoup.bench.device_profile import DeviceProfile, LatencyEstimate, profile_key
 from gensoup.export.architectures import build, count_cost
 from gensoup.export.graph import to_onnx
 from gensoup.export.names import ARCHITECTURES
 from gensoup.export.run_files import METRICS_FILE
-from gensoup.train.constraint import RunProfile
 from gensoup.train.ledger import Ledger
 from gensoup.train.meter import ImageMeter, _class_of
 from gensoup.train.run import train_run
+from gensoup.train.run_profile import RunProfile
 from gensoup.train.settings import Settings
 
 NAMES = ("shufflenet_v2_x0_5", "squeezenet1_1")

@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gensoup.bench.dataset import LabelledFolder
+from gensoup.bench.device_profile import DeviceProfile, LatencyEstimate, profile_key
 from gensoup.bench.metrics import score
-from gensoup.bench.probe import DeviceProfile, LatencyEstimate, profile_key
 from gensoup.bench.roles import ROLES_FILE, read_roles
 from gensoup.export.architectures import build
 from gensoup.export.run_files import METRICS_FILE, MODEL_FILE
@@ -442,13 +442,15 @@ def test_no_infeasible_architecture_is_ever_built_for_training(
     assert set(started) == set(trained) == {FAST}
     assert len(trained) == 4 + 3 + timed.branches + 2  # the refit, without soup and with it
     assert metrics["latency_ms"]["p99_ms"] == 9.0
+    claim = TrainedModel.load(tmp_path / "run")[0].provenance["device_profile"]  # what gensoup bench holds a device to
+    assert claim["device"] == {"gpu": "a cart's"} and claim["p99_ms"] == 9.0 and claim["rate_hz"] == 64.0
     assert any(path.name.startswith("device") for path in (tmp_path / "run").iterdir())
 
 
 def test_a_fused_network_over_the_limit_gives_way_to_the_next_architecture(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gensoup.train.constraint import RunProfile
+    from gensoup.train.run_profile import RunProfile
 
     probed: list[str] = []
 

@@ -1,0 +1,176 @@
+"""``gensoup probe``: every graph of a kit, on every engine wanted, into a device profile; killed, it goes on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gensoup.bench.device_profile import DeviceProfile, KitTold, LatencyEstimate, profile_key
+from gensoup.bench.probe_kit import KIT_FILE, KitGraph, ProbeKit
+from gensoup.bench.probe_plan import ProbePlan
+from gensoup.bench.probe_process import probe_apart
+from gensoup.bench.same_device import differences, told
+from gensoup.runtime.device import fingerprint
+from gensoup.runtime.engines.catalogue import COMPILING, ENGINES, check_engine, obstacle
+from gensoup.runtime.errors import EngineError, GenSoupError, UsageError
+from gensoup.runtime.files import write_error
+
+ALL = "all"
+_LOCK_PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a probe is. done: graphs, with the part of the one in work. outcome: of a graph that was just finished."""
+
+    key: str
+    done: float
+    total: int
+    outcome: LatencyEstimate | str | None = None
+
+
+Told = Callable[[Step], None]
+
+
+def engines_named(text: str) -> tuple[str, ...]:
+    """Engines of ``--engine``: names with commas between, or "all": those usable here that need not compile first.
+
+    Raises UsageError for a name that does not exist or cannot be used here, GenSoupError when none can.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if names != (ALL,):
+        for name in names:
+            if name == "auto":
+                raise UsageError("--engine auto: name engines, or all: which is fastest depends on the network")
+            check_engine(name)
+        if not names:
+            raise UsageError("--engine: names no engine")
+        return names
+    found = tuple(name for name in ENGINES if name not in COMPILING and obstacle(name) is None)
+    if not found:
+        raise obstacle(ENGINES[0]) or EngineError("no engine can be used here")
+    return found
+
+
+def probe_kit(
+    kit: ProbeKit,
+    out: Path,
+    plan: ProbePlan,
+    engines: Sequence[str],
+    *,
+    retry: bool = False,
+    told_step: Told = lambda step: None,
+) -> DeviceProfile:
+    """Measure every graph of a kit on each of ``engines`` and write the profile to ``out`` after each; go on with one
+    that was begun there.
+
+    retry: measure what failed before once more. Raises DataError for a damaged kit, before anything is measured;
+    UsageError when ``out`` holds something else: of another kit, device, engine version, power mode or plan.
+    """
+    with _alone(kit):
+        kit.check()
+        profile = _begun(kit, out, plan, engines)
+        if retry:
+            profile = replace(profile, failures={})
+        profile.save(out)  # now, and not only when the first graph is done: it may not be writable
+        total = len(kit.graphs) * len(engines)
+        for graph in kit.graphs:
+            for engine in engines:
+                key = profile_key(graph.architecture, graph.size, graph.precision, engine)
+                if key in profile.estimates or key in profile.failures:
+                    continue
+                done = len(profile.estimates) + len(profile.failures)
+                outcome = _measured(kit, graph, engine, plan, lambda part: told_step(Step(key, done + part, total)))  # noqa: B023
+                if isinstance(outcome, str):
+                    profile = replace(profile, failures={**profile.failures, key: outcome})
+                else:
+                    profile = replace(profile, estimates={**profile.estimates, key: outcome})
+                profile.save(out)
+                told_step(Step(key, done + 1, total, outcome))
+        return profile
+
+
+def _measured(
+    kit: ProbeKit, graph: KitGraph, engine: str, plan: ProbePlan, share: Callable[[float], None]
+) -> LatencyEstimate | str:
+    share(0.0)
+    try:
+        return probe_apart(kit, graph, engine, plan, share)
+    except EngineError as error:
+        return str(error)
+
+
+def _begun(kit: ProbeKit, out: Path, plan: ProbePlan, engines: Sequence[str]) -> DeviceProfile:
+    """The profile in ``out`` so far, or an empty one. Raises UsageError when it is of something else."""
+    kit_told = KitTold(
+        sha256=kit.sha256,
+        graphs=len(kit.graphs) * len(engines),
+        fits={str(graph.size): graph.preprocess.fit for graph in kit.graphs},
+        engines=tuple(engines),
+        allowed_ms=plan.bound_ms,
+        height=plan.height,
+        width=plan.width,
+        threads=plan.threads,
+        made_by=dict(kit.made_by),
+    )
+    fresh = DeviceProfile(fingerprint(), plan.rate_hz, kit=kit_told)
+    if not out.exists():
+        return fresh
+    try:
+        found = DeviceProfile.load(out)
+    except GenSoupError as error:
+        raise UsageError(f"--out {error}; or name another file") from error
+    if (other := of_something_else(found, fresh)) is not None:
+        raise UsageError(f"--out {out}: holds a profile of {other}; name another file, or remove that one")
+    return found
+
+
+def of_something_else(found: DeviceProfile, wanted: DeviceProfile) -> str | None:
+    """In what a profile is of something else than wanted; None where it can be gone on with."""
+    if found.kit is None:
+        return "no kit (training's own)"
+    assert wanted.kit is not None
+    if found.kit.sha256 != wanted.kit.sha256:
+        return "another kit"
+    if not math.isclose(found.rate_hz, wanted.rate_hz):
+        return f"{found.rate_hz:g} frames a second"
+    for name in ("engines", "allowed_ms", "height", "width", "threads"):
+        if (then := getattr(found.kit, name)) != (now := getattr(wanted.kit, name)):
+            return f"another plan ({name} {then} then, {now} now)"
+    changed = differences(found.device, wanted.device, wanted.kit.engines)
+    return told(changed) if changed else None
+
+
+@contextmanager
+def _alone(kit: ProbeKit) -> Iterator[None]:
+    """Hold the kit: two that measure at once measure each other. One that was told to end is waited for.
+
+    Raises UsageError when another process measures with this kit.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not there on Windows
+        yield
+        return
+    path = kit.path / KIT_FILE
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise write_error(path, error) from error
+    with file:
+        until = time.monotonic() + _LOCK_PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise UsageError(f"{kit.path}: another gensoup probe measures with this kit; wait for it") from None
+                time.sleep(0.2)
+            except OSError:  # a file system without locks
+                break
+        yield
