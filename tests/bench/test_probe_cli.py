@@ -43,7 +43,7 @@ def test_nothing_that_could_be_measured_is_an_error(
         (("kit", "--max-latency-ms", "nan"), USAGE, "--max-latency-ms nan"),
         (("kit", "--frames", "8k"), USAGE, "--frames 8k: must be one of 480p"),
         (("kit", "--frames", "1080p@30"), USAGE, "--frames 1080p@30: must be one of"),
-        (("kit", "--engine", "tflite"), USAGE, "--engine 'tflite': no such engine"),
+        (("kit", "--engine", "tflite"), USAGE, "engine 'tflite': no such engine"),
         (("kit", "--out", "kit"), USAGE, "--out kit: is a folder"),
         (("kit", "--wheels", "kit"), USAGE, "--wheels: belongs to --host"),
         (("kit", "--host", "a b"), USAGE, "--host a b: must be USER@HOST"),
