@@ -78,11 +78,22 @@ def fingerprint(engine: str = "") -> dict[str, Any]:
 def power_mode(root: Path = Path("/")) -> str | None:
     """The power mode that a Jetson's nvpmodel keeps ("2 MAXN_SUPER"), else the platform profile of a PC's firmware
     ("balanced"); None where the system has neither. Read from files, so that no rights are needed."""
-    if found := re.search(r"pmode:(\d+)", _text(root / "var/lib/nvpmodel/status")):
-        number = int(found[1])
-        named = re.search(rf"<\s*POWER_MODEL\s+ID={number}\s+NAME=(\S+)\s*>", _text(root / "etc/nvpmodel.conf"))
-        return f"{number} {named[1]}" if named else str(number)
+    if (number := power_model(root)) is not None:
+        return " ".join([str(number), *filter(None, [power_models(root).get(number)])])
     return _first_line(root / "sys/firmware/acpi/platform_profile")
+
+
+def power_models(root: Path = Path("/")) -> dict[int, str]:
+    """Jetson's power modes, number → name, by /etc/nvpmodel.conf; empty elsewhere."""
+    lines = _text(root / "etc/nvpmodel.conf").splitlines()
+    found = (re.match(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", line.strip()) for line in lines)
+    return {int(match[1]): match[2] for match in found if match}
+
+
+def power_model(root: Path = Path("/")) -> int | None:
+    """The number of Jetson's present power mode, as nvpmodel notes it; None elsewhere."""
+    match = re.search(r"pmode:(\d+)", _text(root / "var/lib/nvpmodel/status"))
+    return int(match[1]) if match else None
 
 
 def gpus(driver: Path = Path("/proc/driver/nvidia")) -> list[str]:

@@ -42,12 +42,17 @@ from gensoup.bench.sensors.linux import (
     frequency_driver,
     governor,
     is_jetson,
-    power_model,
-    power_models,
     quota_cores,
 )
 from gensoup.runtime.classifier import Classifier
-from gensoup.runtime.device import gpus, installed_version, nvidia_release, usable_cores
+from gensoup.runtime.device import (
+    gpus,
+    installed_version,
+    nvidia_release,
+    power_model,
+    power_models,
+    usable_cores,
+)
 
 SCHEMA_VERSION = 1
 Step = Callable[[str], None]

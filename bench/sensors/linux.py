@@ -117,16 +117,3 @@ def frequency_driver(root: Path = ROOT) -> str | None:
 def energy_preference(root: Path = ROOT) -> str | None:
     """What processors that choose their own frequency are asked to prefer, such as "balance_performance"."""
     return text(root / f"{_CPU}/cpu0/cpufreq/energy_performance_preference") or None
-
-
-def power_models(root: Path = ROOT) -> dict[int, str]:
-    """Jetson's power modes, number → name, by /etc/nvpmodel.conf; empty elsewhere."""
-    lines = text(root / "etc/nvpmodel.conf").splitlines()
-    found = (re.match(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", line.strip()) for line in lines)
-    return {int(match[1]): match[2] for match in found if match}
-
-
-def power_model(root: Path = ROOT) -> int | None:
-    """The number of Jetson's present power mode, as nvpmodel notes it; None elsewhere."""
-    match = re.search(r"pmode:0*(\d+)", text(root / "var/lib/nvpmodel/status"))
-    return int(match[1]) if match else None

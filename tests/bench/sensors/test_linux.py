@@ -13,11 +13,10 @@ from gensoup.bench.sensors.linux import (
     frequency_driver,
     governor,
     is_jetson,
-    power_model,
-    power_models,
     quota_cores,
     quota_stops,
 )
+from gensoup.runtime.device import power_model, power_models
 
 Put = Callable[[str, str], None]
 
