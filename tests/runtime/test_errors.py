@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from gensoup.runtime import errors
-from gensoup.runtime.errors import GenSoupError, MissingDependencyError, UsageError
+from gensoup.runtime.errors import GenSoupError, Interrupted, MissingDependencyError, UsageError
 
 CLASSES = [value for _, value in inspect.getmembers(errors, inspect.isclass) if value.__module__ == errors.__name__]
 
@@ -15,7 +15,8 @@ CLASSES = [value for _, value in inspect.getmembers(errors, inspect.isclass) if 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_all_are_gensoup_errors_with_the_promised_exit_code(kind: type[GenSoupError]) -> None:
     assert issubclass(kind, GenSoupError)
-    assert kind.exit_code == (64 if issubclass(kind, UsageError) else 70)
+    promised = {UsageError: 64, Interrupted: 130}
+    assert kind.exit_code == next((code for base, code in promised.items() if issubclass(kind, base)), 70)
 
 
 def test_a_missing_dependency_says_what_to_install() -> None:

@@ -108,7 +108,7 @@ def test_a_folder_called_similarity_can_be_trained_on(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["nowhere", "nowhere", "."], 70, "nowhere: no finished run"),
+        (["nowhere", "nowhere", "."], 70, "nowhere: no such folder"),
         (["nowhere", "nowhere"], 64, "'data'"),
         ([], 64, "'a'"),
         (["a", "b", "c", "--images", "0"], 64, "--images"),
