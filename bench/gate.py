@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from gensoup import __version__
 from gensoup.bench.finding import Finding
 from gensoup.bench.gate_source import GateFrames, find_source, seen, take_frames
+from gensoup.bench.judge import camera_limited
 from gensoup.bench.measurement import Measurement
 from gensoup.bench.paced import run_live, run_paced
 from gensoup.bench.tier import QUICK, Tier
@@ -145,7 +146,7 @@ def measure(
             measurement = _watched(measurement.with_repetition(trace), start, watch)
             if keep is not None:
                 keep(measurement)
-            if frames.live is not None and trace.rate_hz < start.min_fps:
+            if frames.live is not None and camera_limited(trace, start.min_fps):
                 break  # what a camera does not send cannot be measured by waiting longer
     # After the watch has ended: frames back to back heat and slow a device as those of a camera do not.
     if frames.ring and measurement.capacity_fps is None:

@@ -145,6 +145,11 @@ def _block_bound(missed: NDArray[np.bool_], trace: Trace, limits: Limits, block_
     return float(block_rate_upper(rates, limits.confidence)) + trace.lost / (len(missed) + trace.lost)
 
 
+def camera_limited(trace: Trace, min_fps: float) -> bool:
+    """Whether its frames came more seldom than ``min_fps``; of one frame alone, nothing can be told."""
+    return trace.rate_hz < min_fps * (1 - (RATE_SHORTFALL if trace.live else _ROUNDING))
+
+
 def _incomplete(measurement: Measurement) -> Iterator[Finding]:
     done, wanted = len(measurement.repetitions), measurement.tier.repetitions
     text = f"{done} of {wanted} repetitions were measured; --resume measures the rest"
@@ -165,7 +170,7 @@ def _invalid(repetition: RepetitionStatistics, trace: Trace, measurement: Measur
         return
     if trace.source_failure:
         yield invalid(f"the source ended early: {trace.source_failure}")
-    if trace.rate_hz < measurement.min_fps * (1 - (RATE_SHORTFALL if trace.live else _ROUNDING)):
+    if camera_limited(trace, measurement.min_fps):
         remedy = "; ask the camera for more, such as camera:0:1080p@60, or lower --min-fps" if trace.live else ""
         yield invalid(
             f"camera-limited: frames came at {trace.rate_hz:.4g} Hz, below the {measurement.min_fps:g} Hz asked "
