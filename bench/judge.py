@@ -111,8 +111,8 @@ _UNFINISHED = "gate: unfinished"
 
 def _statistics(number: int, trace: Trace, limits: Limits) -> RepetitionStatistics:
     latency = trace.latency_ms
-    missed = latency > limits.latency_ms
-    frames, misses = len(latency) + trace.lost, int(missed.sum()) + trace.lost
+    missed, nowhere = _with_lost(latency > limits.latency_ms, trace, limits.rate_hz)
+    frames, misses = len(missed) + nowhere, int(missed.sum()) + nowhere
     first = last = None
     if limits.drift_s is not None and len(latency):
         first = percentile(latency[trace.scheduled < trace.scheduled[0] + limits.drift_s], 99)
@@ -124,7 +124,7 @@ def _statistics(number: int, trace: Trace, limits: Limits) -> RepetitionStatisti
         drops=int(trace.dropped.sum()) + trace.lost,
         failures=int(trace.failed.sum()),
         miss_rate_upper=miss_rate_upper(misses, frames, limits.confidence) if frames else 1.0,
-        block_rate_upper=None if limits.block_s is None else _block_bound(missed, trace, limits, limits.block_s),
+        block_rate_upper=_block_bound(missed, nowhere, trace, limits),
         longest_miss_run=longest_run(missed),
         latency_ms=_percentiles(latency),
         lateness_ms=_percentiles(trace.lateness_ms),
@@ -137,12 +137,26 @@ def _statistics(number: int, trace: Trace, limits: Limits) -> RepetitionStatisti
     )
 
 
-def _block_bound(missed: NDArray[np.bool_], trace: Trace, limits: Limits, block_s: float) -> float:
-    """1.0 where there are too few blocks. Frames of a live source that were lost lie nowhere: they join every block."""
-    rates = block_rates(missed, block_s * min(limits.rate_hz, trace.rate_hz)) if len(missed) else np.zeros(0)
+def _with_lost(missed: NDArray[np.bool_], trace: Trace, rate_hz: float) -> tuple[NDArray[np.bool_], int]:
+    """``missed`` with the frames of a live source that were lost, in the longest of its gaps; how many have no place."""
+    if not trace.lost or len(missed) < 2:
+        return missed, trace.lost
+    gaps = np.nan_to_num(np.diff(trace.scheduled) * min(rate_hz, trace.rate_hz))
+    room = (np.round(gaps) - 1).clip(0, trace.lost).astype(int)
+    longest_first = np.argsort(-gaps, kind="stable")
+    filled = np.zeros_like(room)
+    filled[longest_first] = np.diff(np.minimum(np.cumsum(room[longest_first]), trace.lost), prepend=0)
+    return np.insert(missed, np.repeat(np.arange(1, len(missed)), filled), True), trace.lost - int(filled.sum())
+
+
+def _block_bound(missed: NDArray[np.bool_], nowhere: int, trace: Trace, limits: Limits) -> float | None:
+    """None where the tier has none, 1.0 where there are too few blocks. ``nowhere``: lost frames, for every block."""
+    if limits.block_s is None:
+        return None
+    rates = block_rates(missed, limits.block_s * min(limits.rate_hz, trace.rate_hz)) if len(missed) else np.zeros(0)
     if len(rates) < 2:
         return 1.0
-    return float(block_rate_upper(rates, limits.confidence)) + trace.lost / (len(missed) + trace.lost)
+    return min(1.0, float(block_rate_upper(rates, limits.confidence)) + nowhere / (len(missed) + nowhere))
 
 
 def camera_limited(trace: Trace, min_fps: float) -> bool:
@@ -176,7 +190,7 @@ def _invalid(repetition: RepetitionStatistics, trace: Trace, measurement: Measur
             f"camera-limited: frames came at {trace.rate_hz:.4g} Hz, below the {measurement.min_fps:g} Hz asked "
             f"for{remedy}"
         )
-    if not np.isfinite(trace.pushed).all():
+    if not np.isfinite(trace.lateness_ms).all():
         yield invalid("the pacer broke off")
         return
     if trace.live:
