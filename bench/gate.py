@@ -31,6 +31,7 @@ from gensoup.runtime.device import fingerprint
 from gensoup.runtime.engines.catalogue import AUTO, REFERENCE, obstacle
 from gensoup.runtime.errors import BundleError, EngineError, UsageError
 from gensoup.runtime.failover import load_live
+from gensoup.runtime.identity import device_facts
 from gensoup.runtime.smoothing import Labelling, Smoother, Smoothing
 from gensoup.runtime.swap import released
 
@@ -111,6 +112,7 @@ def run_gate(
             precision=classifier.precision,
             bundle_sha256=classifier.sha256,
             device=fingerprint(classifier.engine.name),
+            facts=device_facts(),
             started_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             gensoup=__version__,
             threads=threads,
@@ -195,6 +197,7 @@ def taken_up(begun: Measurement, now: Measurement) -> Measurement:
         "the precision": (begun.precision, now.precision),
         "--threads": (begun.threads, now.threads),
         "the device": (begun.device, now.device),
+        "the device's setting": (begun.facts, now.facts),
         "gensoup's version": (begun.gensoup, now.gensoup),
     }
     for what, (before, after) in differing.items():

@@ -100,6 +100,11 @@ def test_a_measurement_that_was_broken_off_is_taken_up_where_it_stood(tiny_bundl
         ({"min_fps": 60.0}, "--min-fps is not"),
         ({"engine": "openvino-cpu"}, "the engine is not"),
         ({"device": {"cpu": "another"}}, "the device is not"),
+        ({"facts": {"gpu_power_limit_w": "300"}}, "the device's setting is not"),
+        ({"precision": "fp16"}, "the precision is not"),
+        ({"threads": 2}, "--threads is not"),
+        ({"tier": SHORT}, "--tier is not"),
+        ({"source": replace(small_frames().facts, height=1080)}, "--source is not"),
         ({"gensoup": "0.0.1"}, "version is not"),
     ],
 )

@@ -122,6 +122,7 @@ def test_frames_slower_than_the_limit_are_camera_limited() -> None:
     verdict = quick(trace_of(latencies(), rate=60.0))
     assert verdict.verdict is Outcome.INVALID
     assert "camera-limited" in verdict.reason
+    assert quick(trace_of(latencies(), rate=64 / 1.001)).verdict is Outcome.INVALID  # a schedule has no such excuse
     camera = replace(trace_of(latencies(), rate=64 / 1.001), live=True)
     assert quick(camera).verdict is Outcome.PASS  # 63.94 Hz: how video says 64
 
@@ -173,6 +174,8 @@ def test_times_that_are_no_numbers_are_no_measurement() -> None:
     trace = trace_of(latencies())
     broken = replace(trace, scheduled=np.where(np.arange(1920) == 7, math.nan, trace.scheduled))
     assert quick(broken).verdict is Outcome.INVALID
+    unknown = replace(trace, done=np.where(np.arange(1920) < 3, math.nan, trace.done))
+    assert (quick(unknown).verdict, quick(unknown).longest_miss_run) == (Outcome.FAIL, 3)
     assert quick(replace(broken, live=True, lost=3)).verdict is not Outcome.PASS
 
 
@@ -197,12 +200,22 @@ def test_an_empty_trace_is_invalid() -> None:
 
 
 def test_too_few_frames_never_pass_but_may_fail() -> None:
-    assert quick(trace_of(latencies(458))).verdict is Outcome.INVALID
-    assert quick(trace_of(latencies(459))).verdict is Outcome.PASS
+    slow = {"min_fps": 15.3}  # 459 frames in 30 s
+    assert quick(trace_of(np.full(458, 8.0), rate=15.3), **slow).verdict is Outcome.INVALID
+    assert quick(trace_of(np.full(459, 8.0), rate=15.3), **slow).verdict is Outcome.PASS
     assert quick(trace_of(latencies(458, _3=20.0))).verdict is Outcome.INVALID
     assert quick(trace_of(spread(40, count=458))).verdict is Outcome.FAIL
     assert quick(trace_of(np.full(5, 20.0))).verdict is Outcome.FAIL
     assert quick(trace_of(latencies(458, _3=20.0, _4=20.0, _5=20.0))).verdict is Outcome.FAIL
+
+
+def test_half_a_repetition_is_none() -> None:
+    half = quick(trace_of(latencies(960)))
+    assert (half.verdict, half.reason) == (Outcome.INVALID, "too few frames to tell: 960, at least 1899 are needed")
+    assert judge(certified(latencies(19_200))).verdict is Outcome.INVALID
+    assert judge(certified(spread(400, count=19_200))).verdict is Outcome.FAIL
+    camera = replace(trace_of(latencies(1910)), live=True, rate_hz=64 / 1.001)
+    assert quick(camera).verdict is Outcome.PASS
 
 
 def test_a_pacer_that_broke_off_is_invalid() -> None:
