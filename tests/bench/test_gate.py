@@ -93,6 +93,16 @@ def test_a_measurement_that_was_broken_off_is_taken_up_where_it_stood(tiny_bundl
     assert done.interruptions == 1
 
 
+def test_what_was_found_before_a_measurement_was_broken_off_still_counts(tiny_bundle: Path) -> None:
+    healthy, hot = Healthy(tiny_bundle), Finding(Kind.THROTTLED, "too hot", "nvml")
+    start = Measurement(TWICE, 64.0, small_frames().facts, "onnxruntime-cpu", "fp32", healthy.sha256, {})
+    begun = measure(healthy, small_frames(), replace(start, tier=replace(TWICE, repetitions=1), findings=(hot,)))
+    begun = replace(begun, tier=TWICE)
+    done = measure(healthy, small_frames(), taken_up(begun, start), watch=Watch("engine"))
+    assert [finding.text for finding in done.findings] == ["too hot", "engine had company"]
+    assert done.device_log == {"calls": ["start", "stop"]}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
