@@ -119,6 +119,8 @@ def run_gate(
             bundle=bundle_path.name,
         )
         start = empty if begun is None else taken_up(begun, empty)
+        if begun is not None and keep is not None:
+            keep(start)  # now: that it was taken up counts, whether anything comes of it or not
         watching = None if watch is None else watch(classifier.engine.name)
         return measure(classifier, frames, start, bundle_path, progress, watching, keep)
 
@@ -164,7 +166,10 @@ def _watched(measurement: Measurement, start: Measurement, watch: DeviceWatch | 
     """With what the watch has found by now, and what was found before the measurement was broken off."""
     if watch is None:
         return measurement
-    log = {**start.device_log, **watch.log()}
+    log: Mapping[str, Any] = watch.log()
+    if start.device_log:  # of the first part alone, or of each
+        before = {"1": start.device_log} if "1" not in start.device_log else start.device_log
+        log = {**before, str(len(before) + 1): log}
     return replace(measurement, findings=(*start.findings, *watch.findings()), device_log=log)
 
 

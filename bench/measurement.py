@@ -49,9 +49,9 @@ class Measurement:
     takes the device to be, :func:`gensoup.runtime.identity.device_facts`, before the first repetition; empty: was not
     noted. repetitions: those that were finished. findings: what others than the gate found, above all what the device's
     sensors say; they enter the judgement as they are. device_log: the sensors' readings over time, plain values for
-    reports, never judged. capacity_fps: closed-loop frames a second, for information. interruptions: how often the
-    measurement was broken off and taken up again. started_at: UTC, ISO 8601. threads: CPU cores that the engine may
-    use, None: its default. bundle: the file's name, for people.
+    reports, never judged; under "1", "2", … where it was broken off and taken up again. capacity_fps: closed-loop
+    frames a second, for information. interruptions: how often it was broken off and taken up again. started_at: UTC,
+    ISO 8601. threads: CPU cores that the engine may use, None: its default. bundle: the file's name, for people.
     """
 
     tier: Tier

@@ -101,6 +101,15 @@ def test_what_was_found_before_a_measurement_was_broken_off_still_counts(tiny_bu
     done = measure(healthy, small_frames(), taken_up(begun, start), watch=Watch("engine"))
     assert [finding.text for finding in done.findings] == ["too hot", "engine had company"]
     assert done.device_log == {"calls": ["start", "stop"]}
+    again = measure(
+        healthy, small_frames(), taken_up(replace(done, repetitions=begun.repetitions), start), watch=Watch("engine")
+    )
+    once = {"calls": ["start", "stop"]}
+    assert again.device_log == {"1": once, "2": once}
+    third = measure(
+        healthy, small_frames(), taken_up(replace(again, repetitions=begun.repetitions), start), watch=Watch("engine")
+    )
+    assert third.device_log == {"1": once, "2": once, "3": once}
 
 
 @pytest.mark.parametrize(
