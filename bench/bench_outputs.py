@@ -17,17 +17,15 @@ if TYPE_CHECKING:
     from gensoup.bench.result_file import TraceFile
     from gensoup.bench.tier import Tier
     from gensoup.bench.verdict import Verdict
-    from gensoup.runtime.identity import Fact
     from gensoup.runtime.signature import SigningKey
 
 
 @dataclass(frozen=True)
 class CertificateRequest:
-    """A certificate to be written for a PASS. key: signs it, None: nobody does. before: the device's facts."""
+    """A certificate to be written for a PASS. key: signs it, None: nobody does."""
 
     path: Path
     key: SigningKey | None
-    before: dict[str, Fact]
 
     @classmethod
     def of(cls, path: Path | None, key: Path | None, tier: Tier) -> CertificateRequest | None:
@@ -36,7 +34,6 @@ class CertificateRequest:
         Raises UsageError for what does not go together or is no key, MissingDependencyError.
         """
         from gensoup.runtime.certificate import check_canonical_form
-        from gensoup.runtime.identity import device_facts
         from gensoup.runtime.signature import SigningKey
         from gensoup.runtime.signature_cli import ask_passphrase
 
@@ -48,7 +45,7 @@ class CertificateRequest:
             raise UsageError(f"--certificate: only --tier certify carries a claim, {tier.name} is a screen")
         check_canonical_form()
         signing = None if key is None else SigningKey.load(key, ask_passphrase)
-        return cls(path, signing, device_facts())
+        return cls(path, signing)
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ def _certify(wanted: CertificateRequest, verdict: Verdict, measurement: Measurem
 
     if verdict.verdict is not Outcome.PASS:
         return f"no certificate: {wanted.path} is written for a PASS alone"
-    write_certificate(wanted.path, certificate_values(verdict, measurement, wanted.before, trace), wanted.key)
+    write_certificate(wanted.path, certificate_values(verdict, measurement, trace), wanted.key)
     by = "not signed" if wanted.key is None else f"signed by {wanted.key.public.name}"
     return f"{wanted.path}: certificate, {by}; keep {trace.path.name} with it"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
 from typing import Any
 
 from gensoup.bench.measurement import Measurement
@@ -13,7 +12,7 @@ from gensoup.runtime.certificate import SCHEMA_VERSION
 from gensoup.runtime.certified import frame_path_versions
 from gensoup.runtime.engines.catalogue import engine_versions
 from gensoup.runtime.errors import CertificateError
-from gensoup.runtime.identity import Fact, device_facts, fingerprint_of
+from gensoup.runtime.identity import device_facts, fingerprint_of
 
 _STATISTICS = (
     "frames",
@@ -23,6 +22,7 @@ _STATISTICS = (
     "miss_rate_upper",
     "block_rate_upper",
     "longest_miss_run",
+    "interruptions",
     "latency_ms",
     "lateness_ms",
     "stages_ms",
@@ -34,18 +34,16 @@ _STATISTICS = (
 _ENVIRONMENT = ("os", "python")
 
 
-def certificate_values(
-    verdict: Verdict, measurement: Measurement, before: Mapping[str, Fact], trace: TraceFile
-) -> dict[str, Any]:
+def certificate_values(verdict: Verdict, measurement: Measurement, trace: TraceFile) -> dict[str, Any]:
     """Plain values for :func:`gensoup.runtime.certificate.write_certificate`.
 
-    before: the device's facts before the measurement. Raises CertificateError for anything but a PASS of certify, and
-    where the device's facts changed.
+    Raises CertificateError for anything but a PASS of certify, and where the device is another than before its first
+    repetition, be that days ago.
     """
     if verdict.verdict is not Outcome.PASS or verdict.tier != "certify":
         raise CertificateError(f"no certificate for a {verdict.verdict.value} of tier {verdict.tier}")
     facts = device_facts()
-    if changed := [name.replace("_", " ") for name in facts if facts[name] != before.get(name)]:
+    if changed := [name.replace("_", " ") for name in facts if facts[name] != measurement.facts.get(name)]:
         raise CertificateError(f"no certificate: the device changed meanwhile ({', '.join(changed)}); measure again")
     told = verdict.to_dict()
     return {

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from gensoup import __version__
 from gensoup.bench.finding import Finding
 from gensoup.bench.gate_source import GateFrames, find_source, seen, take_frames
+from gensoup.bench.judge import camera_limited
 from gensoup.bench.measurement import Measurement
 from gensoup.bench.paced import run_live, run_paced
 from gensoup.bench.tier import QUICK, Tier
@@ -30,6 +31,7 @@ from gensoup.runtime.device import fingerprint
 from gensoup.runtime.engines.catalogue import AUTO, REFERENCE, obstacle
 from gensoup.runtime.errors import BundleError, EngineError, UsageError
 from gensoup.runtime.failover import load_live
+from gensoup.runtime.identity import device_facts
 from gensoup.runtime.smoothing import Labelling, Smoother, Smoothing
 from gensoup.runtime.swap import released
 
@@ -110,12 +112,15 @@ def run_gate(
             precision=classifier.precision,
             bundle_sha256=classifier.sha256,
             device=fingerprint(classifier.engine.name),
+            facts=device_facts(),
             started_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             gensoup=__version__,
             threads=threads,
             bundle=bundle_path.name,
         )
         start = empty if begun is None else taken_up(begun, empty)
+        if begun is not None and keep is not None:
+            keep(start)  # now: that it was taken up counts, whether anything comes of it or not
         watching = None if watch is None else watch(classifier.engine.name)
         return measure(classifier, frames, start, bundle_path, progress, watching, keep)
 
@@ -145,7 +150,7 @@ def measure(
             measurement = _watched(measurement.with_repetition(trace), start, watch)
             if keep is not None:
                 keep(measurement)
-            if frames.live is not None and trace.rate_hz < start.min_fps:
+            if frames.live is not None and camera_limited(trace, start.min_fps):
                 break  # what a camera does not send cannot be measured by waiting longer
     # After the watch has ended: frames back to back heat and slow a device as those of a camera do not.
     if frames.ring and measurement.capacity_fps is None:
@@ -161,7 +166,10 @@ def _watched(measurement: Measurement, start: Measurement, watch: DeviceWatch | 
     """With what the watch has found by now, and what was found before the measurement was broken off."""
     if watch is None:
         return measurement
-    log = {**start.device_log, **watch.log()}
+    log: Mapping[str, Any] = watch.log()
+    if start.device_log:  # of the first part alone, or of each
+        before = {"1": start.device_log} if "1" not in start.device_log else start.device_log
+        log = {**before, str(len(before) + 1): log}
     return replace(measurement, findings=(*start.findings, *watch.findings()), device_log=log)
 
 
@@ -194,6 +202,7 @@ def taken_up(begun: Measurement, now: Measurement) -> Measurement:
         "the precision": (begun.precision, now.precision),
         "--threads": (begun.threads, now.threads),
         "the device": (begun.device, now.device),
+        "the device's setting": (begun.facts, now.facts),
         "gensoup's version": (begun.gensoup, now.gensoup),
     }
     for what, (before, after) in differing.items():

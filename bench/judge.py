@@ -6,24 +6,16 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gensoup.bench.clocks import clock_faults, longest_gap_s, paused_seconds, waited_for_cores
+from gensoup.bench.clocks import clock_faults, longest_gap_s, waited_for_cores
 from gensoup.bench.finding import Finding, Kind
 from gensoup.bench.measurement import Measurement
 from gensoup.bench.pacer import RATE_SHORTFALL
-from gensoup.bench.statistics import (
-    block_rate_upper,
-    block_rates,
-    fewest_frames,
-    longest_run,
-    miss_rate_lower,
-    miss_rate_upper,
-    percentile,
-)
+from gensoup.bench.repetition import joined, percentiles, stages, statistics_of
+from gensoup.bench.statistics import fewest_frames, miss_rate_lower
 from gensoup.bench.tier import CONFIDENCE, DRIFT_OF_LIMIT, DRIFT_RATIO
 from gensoup.bench.trace import Trace
-from gensoup.bench.verdict import Limits, Outcome, Percentiles, RepetitionStatistics, Verdict
+from gensoup.bench.verdict import Limits, Outcome, RepetitionStatistics, Verdict
 
 MAX_LATENESS_MS = 1.0
 # At least this share of all core time idle: then a core was free for the pacer, and its lateness is a measuring fault.
@@ -31,6 +23,8 @@ IDLE_CORES = 0.15
 # At least this share of it taken by others: then the pacer's lateness may be theirs, and counts against the device.
 TAKEN_CORES = 0.10
 _GAP_PERIODS = 3.0
+# Of a repetition's frames: a camera may send a few less than asked for, and begins and ends when it does.
+_WHOLE, _EDGES = 0.99, 2
 _ROUNDING = 1e-9
 
 
@@ -41,18 +35,18 @@ def judge(measurement: Measurement) -> Verdict:
     """
     tier, limits = measurement.tier, limits_of(measurement)
     traces = measurement.repetitions
-    statistics = tuple(_statistics(number, trace, limits) for number, trace in enumerate(traces, 1))
+    statistics = tuple(statistics_of(number, trace, limits) for number, trace in enumerate(traces, 1))
     found: list[Finding] = []
     for repetition, trace in zip(statistics, traces, strict=True):
         found += [*_invalid(repetition, trace, measurement), *_failed(repetition, statistics[0], limits)]
-    found += [*measurement.findings, *_incomplete(measurement)]
+    found += [*measurement.findings, *_incomplete(measurement), *_interrupted(measurement)]
     decisive = [finding for finding in found if _weight(finding, limits) == 0]
     failed = [finding for finding in found if _weight(finding, limits) == 1]
     if not measurement.complete and failed:  # what is missing cannot mend it
         decisive = [finding for finding in decisive if finding.source != _UNFINISHED]
     outcome = Outcome.INVALID if decisive else Outcome.FAIL if failed else Outcome.PASS
     reasons = decisive or failed
-    latency = _joined([trace.latency_ms for trace in traces])
+    latency = joined([trace.latency_ms for trace in traces])
     block_bounds = [each.block_rate_upper for each in statistics if each.block_rate_upper is not None]
     return Verdict(
         verdict=outcome,
@@ -69,9 +63,9 @@ def judge(measurement: Measurement) -> Verdict:
         miss_rate_upper=max((each.miss_rate_upper for each in statistics), default=1.0),
         block_rate_upper=max(block_bounds, default=None),
         longest_miss_run=max((each.longest_miss_run for each in statistics), default=0),
-        latency_ms=_percentiles(latency),
-        lateness_ms=_percentiles(_joined([trace.lateness_ms for trace in traces])),
-        stages_ms=_stages(traces),
+        latency_ms=percentiles(latency),
+        lateness_ms=percentiles(joined([trace.lateness_ms for trace in traces])),
+        stages_ms=stages(traces),
         idle_fraction=min((each.idle_fraction for each in statistics), default=math.nan),
         taken_fraction=max((each.taken_fraction for each in statistics), default=math.nan),
         repetitions=statistics,
@@ -109,40 +103,9 @@ def limits_of(measurement: Measurement) -> Limits:
 _UNFINISHED = "gate: unfinished"
 
 
-def _statistics(number: int, trace: Trace, limits: Limits) -> RepetitionStatistics:
-    latency = trace.latency_ms
-    missed = latency > limits.latency_ms
-    frames, misses = len(latency) + trace.lost, int(missed.sum()) + trace.lost
-    first = last = None
-    if limits.drift_s is not None and len(latency):
-        first = percentile(latency[trace.scheduled < trace.scheduled[0] + limits.drift_s], 99)
-        last = percentile(latency[trace.scheduled > trace.scheduled[-1] - limits.drift_s], 99)
-    return RepetitionStatistics(
-        number=number,
-        frames=frames,
-        misses=misses,
-        drops=int(trace.dropped.sum()) + trace.lost,
-        failures=int(trace.failed.sum()),
-        miss_rate_upper=miss_rate_upper(misses, frames, limits.confidence) if frames else 1.0,
-        block_rate_upper=None if limits.block_s is None else _block_bound(missed, trace, limits, limits.block_s),
-        longest_miss_run=longest_run(missed),
-        latency_ms=_percentiles(latency),
-        lateness_ms=_percentiles(trace.lateness_ms),
-        first_p99_ms=first,
-        last_p99_ms=last,
-        rate_hz=trace.rate_hz,
-        idle_fraction=trace.idle_fraction,
-        taken_fraction=trace.taken_fraction,
-        paused_s=paused_seconds(trace),
-    )
-
-
-def _block_bound(missed: NDArray[np.bool_], trace: Trace, limits: Limits, block_s: float) -> float:
-    """1.0 where there are too few blocks. Frames of a live source that were lost lie nowhere: they join every block."""
-    rates = block_rates(missed, block_s * min(limits.rate_hz, trace.rate_hz)) if len(missed) else np.zeros(0)
-    if len(rates) < 2:
-        return 1.0
-    return float(block_rate_upper(rates, limits.confidence)) + trace.lost / (len(missed) + trace.lost)
+def camera_limited(trace: Trace, min_fps: float) -> bool:
+    """Whether its frames came more seldom than ``min_fps``; of one frame alone, nothing can be told."""
+    return trace.rate_hz < min_fps * (1 - (RATE_SHORTFALL if trace.live else _ROUNDING))
 
 
 def _incomplete(measurement: Measurement) -> Iterator[Finding]:
@@ -150,6 +113,13 @@ def _incomplete(measurement: Measurement) -> Iterator[Finding]:
     text = f"{done} of {wanted} repetitions were measured; --resume measures the rest"
     if done < wanted:
         yield Finding(Kind.INVALID, text, _UNFINISHED)
+
+
+def _interrupted(measurement: Measurement) -> Iterator[Finding]:
+    if (times := measurement.interruptions) > 0:
+        often = "once" if times == 1 else f"{times} times"
+        text = f"broken off and taken up again {often}: the device may have cooled, and what was under way is lost"
+        yield Finding(Kind.NOTE, text)
 
 
 def _invalid(repetition: RepetitionStatistics, trace: Trace, measurement: Measurement) -> Iterator[Finding]:
@@ -165,13 +135,13 @@ def _invalid(repetition: RepetitionStatistics, trace: Trace, measurement: Measur
         return
     if trace.source_failure:
         yield invalid(f"the source ended early: {trace.source_failure}")
-    if trace.rate_hz < measurement.min_fps * (1 - (RATE_SHORTFALL if trace.live else _ROUNDING)):
+    if camera_limited(trace, measurement.min_fps):
         remedy = "; ask the camera for more, such as camera:0:1080p@60, or lower --min-fps" if trace.live else ""
         yield invalid(
             f"camera-limited: frames came at {trace.rate_hz:.4g} Hz, below the {measurement.min_fps:g} Hz asked "
             f"for{remedy}"
         )
-    if not np.isfinite(trace.pushed).all():
+    if not np.isfinite(trace.lateness_ms).all():
         yield invalid("the pacer broke off")
         return
     if trace.live:
@@ -189,7 +159,9 @@ def _invalid(repetition: RepetitionStatistics, trace: Trace, measurement: Measur
         idle = "unknown" if math.isnan(trace.idle_fraction) else f"{trace.idle_fraction:.0%}"
         yield invalid(f"the pacer was late (p99 {late:.2f} ms) while cores were idle ({idle} of core time)")
     most, most_run = measurement.tier.max_miss_rate, measurement.tier.max_miss_run
-    needed, refuted = fewest_frames(most), most_run is not None and repetition.longest_miss_run > most_run
+    whole = math.ceil(_WHOLE * measurement.tier.seconds * measurement.min_fps) - _EDGES
+    needed = max(fewest_frames(most), whole)
+    refuted = most_run is not None and repetition.longest_miss_run > most_run
     if repetition.frames < needed and not refuted and miss_rate_lower(repetition.misses, repetition.frames) <= most:
         yield invalid(f"too few frames to tell: {repetition.frames}, at least {needed} are needed")
 
@@ -243,30 +215,3 @@ def _passed(statistics: tuple[RepetitionStatistics, ...], measurement: Measureme
     if measurement.tier.repetitions > 1:
         counted = f"in each of {len(statistics)} repetitions at most {counted}"
     return f"{measurement.tier.claim}: {counted}, 99% bound {bound:.2%} of {measurement.tier.max_miss_rate:.0%}"
-
-
-def _stages(traces: tuple[Trace, ...]) -> dict[str, Percentiles]:
-    """arrival: schedule to push; handover: copy and wait for the engine; preprocess; engine; delivery: smoothing and
-    what else follows. Of frames with a result."""
-    stages: dict[str, list[NDArray[np.float64]]] = {
-        name: [] for name in ("arrival", "handover", "preprocess", "engine", "delivery")
-    }
-    for trace in traces:
-        done = ~(trace.dropped | trace.failed)
-        spent = (trace.done - trace.started)[done] * 1e3
-        stages["arrival"].append(trace.lateness_ms[done])
-        stages["handover"].append((trace.started - trace.pushed)[done] * 1e3)
-        stages["preprocess"].append(trace.preprocess_ms[done])
-        stages["engine"].append(trace.engine_ms[done])
-        stages["delivery"].append(spent - trace.preprocess_ms[done] - trace.engine_ms[done])
-    return {name: _percentiles(_joined(parts)) for name, parts in stages.items()}
-
-
-def _joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    return np.concatenate([np.zeros(0), *parts])
-
-
-def _percentiles(values: NDArray[np.float64]) -> Percentiles:
-    points = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
-    known = len(values) > 0 and not np.isnan(values).any()
-    return {name: percentile(values, q) if known else math.nan for name, q in points.items()}

@@ -32,6 +32,8 @@ class Blocks:
         """Whole seconds alone; the frames of each repetition's last, broken second are left out."""
         found: list[NDArray[np.float64]] = []
         for trace in repetitions:
+            if math.isnan(trace.rate_hz):
+                continue  # one frame of a live source
             latency, length = trace.latency_ms, max(1, round(trace.rate_hz * BLOCK_S))
             found += [latency[at : at + length] for at in range(0, len(latency) - length + 1, length)]
         return cls(tuple(found), np.array([int((block > limit_ms).sum()) for block in found], np.int64))

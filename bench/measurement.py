@@ -20,6 +20,7 @@ from gensoup.bench.tier import TIERS, Tier
 from gensoup.bench.trace import Trace
 from gensoup.runtime.errors import DataError
 from gensoup.runtime.files import write_atomic
+from gensoup.runtime.identity import Fact
 
 SCHEMA_VERSION = 2
 SourceKind = Literal["synthetic", "file", "camera"]
@@ -44,12 +45,13 @@ class GateSource:
 class Measurement:
     """What was measured, before anything is judged; :func:`gensoup.bench.judge.judge` makes the verdict of it.
 
-    min_fps: the limit, frames a second. device: :func:`gensoup.runtime.device.fingerprint`. repetitions: those that
-    were finished. findings: what others than the gate found, above all what the device's sensors say; they enter the
-    judgement as they are. device_log: the sensors' readings over time, plain values for reports, never judged.
-    capacity_fps: closed-loop frames a second, for information. interruptions: how often the measurement was broken off
-    and taken up again. started_at: UTC, ISO 8601. threads: CPU cores that the engine may use, None: its default.
-    bundle: the file's name, for people.
+    min_fps: the limit, frames a second. device: :func:`gensoup.runtime.device.fingerprint`. facts: what a certificate
+    takes the device to be, :func:`gensoup.runtime.identity.device_facts`, before the first repetition; empty: was not
+    noted. repetitions: those that were finished. findings: what others than the gate found, above all what the device's
+    sensors say; they enter the judgement as they are. device_log: the sensors' readings over time, plain values for
+    reports, never judged; under "1", "2", … where it was broken off and taken up again. capacity_fps: closed-loop
+    frames a second, for information. interruptions: how often it was broken off and taken up again. started_at: UTC,
+    ISO 8601. threads: CPU cores that the engine may use, None: its default. bundle: the file's name, for people.
     """
 
     tier: Tier
@@ -68,6 +70,7 @@ class Measurement:
     gensoup: str = ""
     threads: int | None = None
     bundle: str = ""
+    facts: Mapping[str, Fact] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -103,6 +106,7 @@ class Measurement:
             "gensoup": self.gensoup,
             "threads": self.threads,
             "bundle": self.bundle,
+            "facts": dict(self.facts),
         }
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
@@ -166,4 +170,5 @@ def _measurement(about: Mapping[str, Any], file: Mapping[str, Any]) -> Measureme
         gensoup=str(about["gensoup"]),
         threads=None if about["threads"] is None else int(about["threads"]),
         bundle=str(about["bundle"]),
+        facts=dict(about.get("facts") or {}),  # older traces have none, and go for no certificate
     )

@@ -82,9 +82,7 @@ def run_live(
     warmup = int(np.searchsorted(pacer.scheduled, (pacer.scheduled or [0.0])[0] + warmup_s)) if warmup_s > 0 else 0
     trace = record.trace(pacer, warmup, pacer.arrived_hz, *shares)
     failure = "" if pacer.complete else source.failure or f"no more frames after {pacer.scheduled_s:.1f} s"
-    slots = trace.duration_s * min(rate_hz, pacer.arrived_hz)
-    lost = max(0, round(slots - len(trace.scheduled))) if len(trace.scheduled) > 1 else 0
-    return replace(trace, live=True, lost=lost, source_failure=failure), pacer.size
+    return replace(trace, live=True, lost=sum(pacer.lost[warmup:]), source_failure=failure), pacer.size
 
 
 @contextmanager

@@ -29,6 +29,7 @@ _TIMER_SLACK_NS = 1000
 _PR_SET_TIMERSLACK = 29
 # A camera said to be 60 Hz may send 59.94.
 RATE_SHORTFALL = 2e-3
+_STARVED = 0.5  # without a core for so much of a gap, the process may have lost what the camera sent
 _LIMITED_S = 2.0  # a camera that turned out too slow in the warm-up is not watched for ten minutes
 
 
@@ -134,12 +135,15 @@ class LivePacer(Pacer):
     """Frames are due when the source brings them. Those of a source faster than ``rate_hz`` are thinned out to it.
 
     arrived_hz: of the source, before frames are thinned out, with those that were overwritten before they could be
-    taken; NaN for fewer than two. size: height and width of the frames. complete: it did not end before its time.
+    taken; NaN for fewer than two. lost: how many frames were due, came and could not be taken, before each one that was
+    pushed, and at last before the end. size: height and width of the frames. complete: it did not end before its time.
     """
 
     def __init__(self, stream: Stream, source: LiveSource, rate_hz: float, warmup_s: float, seconds: float) -> None:
         super().__init__(stream, warmup_s + seconds)
         self.arrived_hz = math.nan
+        self.lost: list[int] = []
+        self._blamed = 0  # of what was overwritten
         self.size = (0, 0)
         self.complete = False
         self._source = source
@@ -159,6 +163,7 @@ class LivePacer(Pacer):
                     self.arrived_hz = (count + self._source.overwritten - overwritten) / (at - first)
                 count += 1
                 if at >= end:
+                    self._note_lost(at, self._source.overwritten - overwritten, waits)
                     self.complete = True
                     return
                 if not judged and at >= first + self._warmup_s:
@@ -167,7 +172,20 @@ class LivePacer(Pacer):
                         end = min(end, at + _LIMITED_S)
                         self.duration_s = end - first
                 if thinning.takes(at):
+                    self._note_lost(at, self._source.overwritten - overwritten, waits)
                     self._push(frame, at, waits)
+
+    def _note_lost(self, at: float, overwritten: int, waits: CoreWait) -> None:
+        """As many as fit the time since the last frame, if the process had no core to take them; else no more than were
+        overwritten: what the camera did not send, or would have been thinned out, is not lost."""
+        lost = 0
+        if self.scheduled:
+            gap_s = at - self.scheduled[-1]
+            room = max(0, round(gap_s * self._rate_hz) - 1)
+            starved = waits.seconds() - self.waited_s[-1] >= _STARVED * gap_s
+            lost = room if starved else min(room, max(0, overwritten - self._blamed))
+        self._blamed = min(self._blamed + lost, max(overwritten, self._blamed))
+        self.lost.append(lost)
 
 
 class Thinning:

@@ -109,8 +109,8 @@ def prove(bundle: Bundle, engine: str, precision: str) -> None:
 
     Raises BundleError with the numbers, EngineError.
     """
-    from gensoup.runtime.classifier import check_engine, check_explaining
     from gensoup.runtime.engines.catalogue import open_engine
+    from gensoup.runtime.golden_proof import check_engine, check_explaining
 
     opened = open_engine(engine, bundle.models[precision], precision)
     try:

@@ -8,17 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from gensoup.runtime.bundle import Bundle
-from gensoup.runtime.classifier import (
-    Classifier,
-    Explaining,
-    FrameClassifier,
-    LoadOptions,
-    check_engine,
-    check_explaining,
-)
+from gensoup.runtime.classifier import Classifier, Explaining, FrameClassifier, LoadOptions
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.engines.catalogue import AUTO, REFERENCE, obstacle, open_engine
 from gensoup.runtime.errors import BundleError, UsageError
+from gensoup.runtime.golden_proof import check_engine, check_explaining
 from gensoup.runtime.guard import SLOW_MS, Guarded, Proof
 
 

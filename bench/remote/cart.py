@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from gensoup.bench.probe_kit import KIT_FILE, ProbeKit
-from gensoup.bench.remote.connection import Connection, Done, RemoteError
+from gensoup.bench.remote.connection import Connection, Done
+from gensoup.bench.remote.failures import RemoteError
 from gensoup.runtime.errors import UsageError
 
 LEAST_PYTHON = (3, 10)
@@ -91,6 +92,7 @@ class Cart:
         digest.update(repr((sorted(extras), facts.python, facts.version)).encode())
         root = f"{self.folder}/environment-{digest.hexdigest()[:12]}"
         gensoup, ready = f"{root}/venv/bin/gensoup", f"{root}/ready"
+        self._make_folder()
         if self._run(f"test -f {_q(ready)} && test -x {_q(gensoup)}").code == 0:
             return gensoup
         self._note(f"{self.asked}: making an environment in {root} (Python {'.'.join(map(str, facts.version))})")
@@ -105,6 +107,7 @@ class Cart:
     def bring_kit(self, kit: ProbeKit, sent: Callable[[int, int], None]) -> str:
         """Copy what is missing or damaged of a kit there; returns its folder. sent: bytes so far and all."""
         folder = f"{self.folder}/kit-{kit.sha256[:12]}"
+        self._make_folder()
         self._check(self._run(f"umask 077 && mkdir -p {_q(folder)}"), f"{folder} cannot be made")
         done = self._run(f"{_q(self.facts.python)} -c {_q(_HASHES)} {_q(folder)}", 600.0)
         self._check(done, f"{folder} cannot be read")
@@ -129,6 +132,12 @@ class Cart:
             before += sizes[graph.file]
         self._connection.put((kit.path / KIT_FILE).read_bytes(), f"{folder}/{KIT_FILE}")
         return folder
+
+    def _make_folder(self) -> None:
+        """Raises RemoteError where it cannot be made, or is somebody else's: what lies in it is run."""
+        self._check(self._run(f"umask 077 && mkdir -p {_q(self.folder)}"), f"{self.folder} cannot be made")
+        if self._run(f"test -O {_q(self.folder)}").code != 0:
+            raise RemoteError(f"{self.asked}: {self.folder} belongs to another user; name another with --remote-dir")
 
     def _facts(self) -> Facts:
         """Raises RemoteError where no Python is new enough, with what there is."""

@@ -17,8 +17,10 @@ from gensoup.bench.probe_plan import ProbePlan
 from gensoup.bench.probe_run import Step, Told, of_something_else
 from gensoup.bench.remote.address import Address
 from gensoup.bench.remote.cart import Cart, Note
-from gensoup.bench.remote.connection import Connection, Done, LostConnection, RemoteError, Unreachable, connected
+from gensoup.bench.remote.connection import MAX_SAID, Connection, Done, connected
+from gensoup.bench.remote.failures import LostConnection, RemoteError, Unreachable
 from gensoup.bench.remote.wheel import build_wheel
+from gensoup.runtime.archive import shown
 from gensoup.runtime.engines.catalogue import COMPILING
 from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.runtime.files import write_atomic
@@ -145,7 +147,9 @@ def _told(line: str, told_step: Told) -> None:
         outcome = values["outcome"]
         if isinstance(outcome, dict):
             outcome = LatencyEstimate.from_dict(outcome)
-        step = Step(str(values["key"]), float(values["done"]), int(values["total"]), outcome)
+        elif outcome is not None:
+            outcome = shown(str(outcome), MAX_SAID)
+        step = Step(shown(str(values["key"])), float(values["done"]), int(values["total"]), outcome)
     except (ValueError, KeyError, TypeError):
         return
     told_step(step)
@@ -153,7 +157,7 @@ def _told(line: str, told_step: Told) -> None:
 
 def _complaint(done: Done) -> str:
     said = [line.removeprefix("error: ") for line in done.err.splitlines() if line.startswith("error: ")]
-    return said[-1] if said else f"gensoup probe ended with {done.code} ({done.last_line[:300]})"
+    return shown(said[-1], MAX_SAID) if said else f"gensoup probe ended with {done.code} ({done.last_line})"
 
 
 def _check_out(job: Job) -> None:

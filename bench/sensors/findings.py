@@ -27,7 +27,7 @@ def findings(log: DeviceLog, engine: str) -> tuple[Finding, ...]:
     """
     return tuple(
         finding
-        for part in (_unread(log, engine), _changed(log), _slowed(log), _others(log, engine), _notes(log))
+        for part in (_unread(log, engine), _changed(log, engine), _slowed(log), _others(log, engine), _notes(log))
         for finding in part
     )
 
@@ -51,9 +51,12 @@ def _unread(log: DeviceLog, engine: str) -> Iterator[Finding]:
         yield Finding(Kind.INVALID, f"the sensors were read only {looks} times in {lasted:.0f} s", "sensors")
 
 
-def _changed(log: DeviceLog) -> Iterator[Finding]:
+def _changed(log: DeviceLog, engine: str) -> Iterator[Finding]:
     for sensor, before in log.facts_before.items():
         after = log.facts_after.get(sensor, {})
+        if before and not after and sensor in needed_sensors(engine, log.jetson):
+            why = log.errors.get(sensor, "it gave none")
+            yield Finding(Kind.INVALID, f"its settings could not be read after the measurement ({why})", sensor)
         for name, value in before.items():
             if name in after and after[name] != value:
                 told = f"{name.replace('_', ' ')} changed from {value} to {after[name]} during the measurement"

@@ -19,6 +19,7 @@ from gensoup.bench.sensors.log import DeviceLog, Phase
 from gensoup.bench.sensors.processes import Processes, busiest, process_times
 
 INTERVAL_S = 1.0
+PATIENCE_S = 20.0
 
 
 class Recorder:
@@ -41,10 +42,15 @@ class Recorder:
         jetson: bool = False,
         interval_s: float = INTERVAL_S,
         root: Path = ROOT,
+        patience_s: float = PATIENCE_S,
     ) -> None:
-        """Takes over open readers and closes them at its end; :func:`record` opens them."""
+        """Takes over open readers and closes them at its end; :func:`record` opens them.
+
+        patience_s: for how long the end waits for a look that is under way.
+        """
         self._readers, self._missing, self._jetson = tuple(readers), dict(missing or {}), jetson
-        self._interval_s, self._root = interval_s, root
+        self._interval_s, self._root, self._patience_s = interval_s, root, patience_s
+        self._asked = ""  # the reader that was asked last
         self._at: list[float] = []
         self._phases: list[Phase] = []
         self._samples: list[dict[str, Sample]] = []
@@ -76,9 +82,13 @@ class Recorder:
         self._thread.start()
 
     def stop(self) -> None:
-        """End that, look at the resting device again and close the readers."""
+        """End that, look at the resting device again and close the readers. One that hangs is left to itself."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(self._patience_s)
+        if self._thread.is_alive():  # a driver that has lost its device may never answer
+            self._errors.setdefault(self._asked, f"gave no answer for {self._patience_s:g} s")
+            self._facts.append({**self._facts[0], self._asked: {}})
+            return
         try:
             self._take_stock()
             self._rest()
@@ -132,6 +142,7 @@ class Recorder:
         started, spent = time.monotonic(), time.thread_time()
         samples = {}
         for reader in self._readers:
+            self._asked = reader.name
             try:
                 samples[reader.name] = reader.read()
             except SensorError as error:

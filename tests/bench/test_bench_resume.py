@@ -83,6 +83,9 @@ def test_certify_goes_on_where_it_was_broken_off(
         if done > total / 2:
             raise KeyboardInterrupt
 
+    def interrupt_at_once(self: object, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
         patch.setattr(bench_cli._Progress, "__call__", interrupt)
         code, _, errors = gensoup("bench", *options)
@@ -97,11 +100,16 @@ def test_certify_goes_on_where_it_was_broken_off(
     assert "tiny.certify.npz: holds a measurement that was broken off" in errors
     assert trace.exists()
 
+    with monkeypatch.context() as patch:
+        patch.setattr(bench_cli._Progress, "__call__", interrupt_at_once)
+        code, _, errors = gensoup("bench", *options, "--resume")
+    assert (code, Measurement.load(trace).interruptions) == (130, 1)  # it counts, though nothing came of it
+
     code, output, _ = gensoup("bench", *options, "--resume", "--json", "v.json")
     values = json.loads((tmp_path / "v.json").read_text())
     assert code == ["PASS", "FAIL", "INVALID"].index(values["verdict"])
     assert values["verdict"] in output
-    assert (values["complete"], values["interruptions"], len(values["repetitions"])) == (True, 1, 2)
+    assert (values["complete"], values["interruptions"], len(values["repetitions"])) == (True, 2, 2)
     np.testing.assert_array_equal(Measurement.load(trace).repetitions[0].done, begun.repetitions[0].done)
 
     again, _, _ = gensoup("bench", "--from-trace", trace, "--json", "again.json")

@@ -18,6 +18,7 @@ from gensoup.bench.judge import judge
 from gensoup.bench.measurement import Measurement
 from gensoup.bench.result_file import TraceFile
 from gensoup.bench.tier import CERTIFY, QUICK
+from gensoup.bench.verdict import Outcome
 from gensoup.runtime import Classifier
 from gensoup.runtime.certificate import read_certificate
 from gensoup.runtime.classifier import LoadOptions
@@ -27,7 +28,8 @@ from gensoup.runtime.signature import create_key, public_path
 
 
 def passed(bundle: Path) -> Measurement:
-    return certified(bundle_sha256=LoadOptions().read(bundle).sha256, bundle=bundle.name, threads=1)
+    sha256 = LoadOptions().read(bundle).sha256
+    return certified(bundle_sha256=sha256, bundle=bundle.name, threads=1, facts=device_facts())
 
 
 def good(measurement: Measurement) -> Measurement:
@@ -67,7 +69,7 @@ def test_nothing_else_is_certified(tiny_bundle: Path, tmp_path: Path) -> None:
     }
     for said, measurement in others.items():
         with pytest.raises(CertificateError, match=f"no certificate for a {said}"):
-            certificate_values(judge(measurement), measurement, device_facts(), trace)
+            certificate_values(judge(measurement), measurement, trace)
     path = tmp_path / "c.json"
     console = Console(record=True, width=100, file=(tmp_path / "out").open("w"))
     measurement = others["FAIL of tier certify"]
@@ -80,10 +82,20 @@ def test_a_device_that_changed_meanwhile_gets_none(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "t.npz").write_bytes(b"")
-    measurement, before = good(passed(tiny_bundle)), device_facts()
-    monkeypatch.setattr(certify_module, "device_facts", lambda: {**before, "power_mode": "other"})
+    measurement, trace = good(passed(tiny_bundle)), TraceFile.of(tmp_path / "t.npz")
+    monkeypatch.setattr(certify_module, "device_facts", lambda: {**measurement.facts, "power_mode": "other"})
     with pytest.raises(CertificateError, match=r"changed meanwhile \(power mode\)"):
-        certificate_values(judge(measurement), measurement, before, TraceFile.of(tmp_path / "t.npz"))
+        certificate_values(judge(measurement), measurement, trace)
+
+
+def test_a_certificate_tells_of_interruptions(tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.npz").write_bytes(b"")
+    measurement = replace(good(passed(tiny_bundle)), interruptions=2)
+    verdict = judge(measurement)
+    assert verdict.verdict is Outcome.PASS
+    assert "taken up again 2 times" in verdict.findings[0].text
+    values = certificate_values(verdict, measurement, TraceFile.of(tmp_path / "t.npz"))
+    assert values["statistics"]["interruptions"] == 2
 
 
 def test_what_cannot_come_to_a_certificate_is_told_at_once(tmp_path: Path) -> None:

@@ -93,6 +93,25 @@ def test_a_measurement_that_was_broken_off_is_taken_up_where_it_stood(tiny_bundl
     assert done.interruptions == 1
 
 
+def test_what_was_found_before_a_measurement_was_broken_off_still_counts(tiny_bundle: Path) -> None:
+    healthy, hot = Healthy(tiny_bundle), Finding(Kind.THROTTLED, "too hot", "nvml")
+    start = Measurement(TWICE, 64.0, small_frames().facts, "onnxruntime-cpu", "fp32", healthy.sha256, {})
+    begun = measure(healthy, small_frames(), replace(start, tier=replace(TWICE, repetitions=1), findings=(hot,)))
+    begun = replace(begun, tier=TWICE)
+    done = measure(healthy, small_frames(), taken_up(begun, start), watch=Watch("engine"))
+    assert [finding.text for finding in done.findings] == ["too hot", "engine had company"]
+    assert done.device_log == {"calls": ["start", "stop"]}
+    again = measure(
+        healthy, small_frames(), taken_up(replace(done, repetitions=begun.repetitions), start), watch=Watch("engine")
+    )
+    once = {"calls": ["start", "stop"]}
+    assert again.device_log == {"1": once, "2": once}
+    third = measure(
+        healthy, small_frames(), taken_up(replace(again, repetitions=begun.repetitions), start), watch=Watch("engine")
+    )
+    assert third.device_log == {"1": once, "2": once, "3": once}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -100,6 +119,11 @@ def test_a_measurement_that_was_broken_off_is_taken_up_where_it_stood(tiny_bundl
         ({"min_fps": 60.0}, "--min-fps is not"),
         ({"engine": "openvino-cpu"}, "the engine is not"),
         ({"device": {"cpu": "another"}}, "the device is not"),
+        ({"facts": {"gpu_power_limit_w": "300"}}, "the device's setting is not"),
+        ({"precision": "fp16"}, "the precision is not"),
+        ({"threads": 2}, "--threads is not"),
+        ({"tier": SHORT}, "--tier is not"),
+        ({"source": replace(small_frames().facts, height=1080)}, "--source is not"),
         ({"gensoup": "0.0.1"}, "version is not"),
     ],
 )

@@ -18,11 +18,14 @@ from typing import Any
 import gate_faults
 import pytest
 from gate_faults import Camera, Failing, Healthy, Slow, SlowWhenPaced, Stalling, gate, small_frames
+from gate_samples import latencies, trace_of
 
+from gensoup.bench import gate as gate_module
 from gensoup.bench import paced, pacer
-from gensoup.bench.gate import capacity_fps
+from gensoup.bench.gate import capacity_fps, measure
 from gensoup.bench.gate_source import GateFrames
-from gensoup.bench.measurement import GateSource
+from gensoup.bench.measurement import GateSource, Measurement
+from gensoup.bench.trace import Trace
 from gensoup.bench.verdict import Outcome, Verdict
 from gensoup.runtime.guard import Guarded
 from gensoup.runtime.sources.live import LiveSource
@@ -111,6 +114,26 @@ def test_a_camera_slower_than_the_limit_is_invalid(tiny_bundle: Path) -> None:
     assert verdict.verdict is Outcome.INVALID
     assert "camera-limited" in verdict.reason
     assert verdict.source.height == 480
+
+
+@pytest.mark.parametrize(("rate_hz", "expected"), [(63.94, 2), (60.0, 1)])
+def test_only_a_camera_that_is_too_slow_ends_a_measurement_of_several_repetitions(
+    tiny_bundle: Path, rate_hz: float, expected: int
+) -> None:
+    """63.94 Hz is how video says 64."""
+    run, source = [], Camera(64.0)
+
+    def repetition(*arguments: object) -> tuple[Trace, tuple[int, int]]:
+        run.append(arguments)
+        return replace(trace_of(latencies(48), rate=rate_hz), live=True), (480, 640)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gate_module, "run_live", repetition)
+        tier = replace(gate_faults.SHORT, repetitions=2)
+        start = Measurement(tier, 64.0, GateSource("camera", "camera", 0, 0), "onnxruntime-cpu", "fp32", "", {})
+        frames = GateFrames(start.source, live=LiveSource("camera", source, reconnect=False))
+        done = measure(Healthy(tiny_bundle), frames, start)
+    assert len(run) == len(done.repetitions) == expected
 
 
 def test_a_camera_that_ends_early_is_invalid(tiny_bundle: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -121,12 +122,14 @@ def test_frames_slower_than_the_limit_are_camera_limited() -> None:
     verdict = quick(trace_of(latencies(), rate=60.0))
     assert verdict.verdict is Outcome.INVALID
     assert "camera-limited" in verdict.reason
+    assert quick(trace_of(latencies(), rate=64 / 1.001)).verdict is Outcome.INVALID  # a schedule has no such excuse
     camera = replace(trace_of(latencies(), rate=64 / 1.001), live=True)
     assert quick(camera).verdict is Outcome.PASS  # 63.94 Hz: how video says 64
 
 
 def test_frames_of_a_camera_that_were_lost_are_misses_and_gaps_are_no_measurement() -> None:
     camera = replace(trace_of(latencies()), live=True)
+    assert quick(replace(camera, pushed=camera.scheduled + 2e-3)).verdict is Outcome.PASS  # no schedule to be late for
     lossy = quick(replace(camera, lost=30))
     assert (lossy.verdict, lossy.frames, lossy.misses, lossy.drops) == (Outcome.FAIL, 1950, 30, 30)
     scheduled = camera.scheduled.copy()
@@ -135,6 +138,45 @@ def test_frames_of_a_camera_that_were_lost_are_misses_and_gaps_are_no_measuremen
     assert "no frame arrived for 0.42 s" in quick(gap).reason
     starved = np.where(np.arange(1920) == 900, 0.4, 0.0)
     assert quick(replace(gap, waited_s=starved, lost=26)).verdict is Outcome.FAIL
+
+
+def camera_with_gap(frames: int, missing: int, at: int = 900) -> Trace:
+    """A live trace in which ``missing`` frames were lost behind frame ``at``, as the process had no core."""
+    trace = trace_of(latencies(frames))
+    moved = np.where(np.arange(frames) > at, missing / 64, 0.0)
+    times = {name: getattr(trace, name) + moved for name in ("scheduled", "pushed", "started", "done")}
+    starved = np.where(np.arange(frames) == at + 1, missing / 64, 0.0)
+    return replace(trace, **times, waited_s=starved, live=True, lost=missing)
+
+
+def test_frames_that_were_lost_in_a_row_are_misses_in_a_row() -> None:
+    two, three = quick(camera_with_gap(1918, 2)), quick(camera_with_gap(1917, 3))
+    assert (two.verdict, two.misses, two.longest_miss_run) == (Outcome.PASS, 2, 2)
+    assert (three.verdict, three.misses, three.longest_miss_run) == (Outcome.FAIL, 3, 3)
+    beside = camera_with_gap(1918, 2)
+    late = replace(beside, done=beside.done + np.where(np.arange(1918) == 901, 20e-3, 0.0))
+    assert (quick(late).verdict, quick(late).longest_miss_run) == (Outcome.FAIL, 3)
+
+
+def test_frames_that_were_lost_together_are_a_cluster() -> None:
+    together = camera_with_gap(38_100, 300)
+    apart = replace(trace_of(latencies(38_100)), live=True, lost=300)
+    bounds = []
+    for trace in (together, apart):
+        verdict = judge(measurement_of(trace, trace, trace, tier=CERTIFY))
+        assert (verdict.frames, verdict.misses) == (3 * 38_400, 900)
+        bounds.append(verdict.block_rate_upper)
+    assert bounds[1] == pytest.approx(300 / 38_400)
+    assert bounds[0] is not None and bounds[0] > 0.015
+
+
+def test_times_that_are_no_numbers_are_no_measurement() -> None:
+    trace = trace_of(latencies())
+    broken = replace(trace, scheduled=np.where(np.arange(1920) == 7, math.nan, trace.scheduled))
+    assert quick(broken).verdict is Outcome.INVALID
+    unknown = replace(trace, done=np.where(np.arange(1920) < 3, math.nan, trace.done))
+    assert (quick(unknown).verdict, quick(unknown).longest_miss_run) == (Outcome.FAIL, 3)
+    assert quick(replace(broken, live=True, lost=3)).verdict is not Outcome.PASS
 
 
 def test_a_pause_is_told_from_taken_cores_and_from_work() -> None:
@@ -153,17 +195,27 @@ def test_a_pause_is_told_from_taken_cores_and_from_work() -> None:
 
 def test_an_empty_trace_is_invalid() -> None:
     verdict = quick(trace_of(latencies(0)))
-    assert verdict.verdict is Outcome.INVALID
+    assert (verdict.verdict, verdict.miss_rate_upper) == (Outcome.INVALID, 1.0)
     json.dumps(verdict.to_dict(), allow_nan=False)
 
 
 def test_too_few_frames_never_pass_but_may_fail() -> None:
-    assert quick(trace_of(latencies(458))).verdict is Outcome.INVALID
-    assert quick(trace_of(latencies(459))).verdict is Outcome.PASS
+    slow = {"min_fps": 15.3}  # 459 frames in 30 s
+    assert quick(trace_of(np.full(458, 8.0), rate=15.3), **slow).verdict is Outcome.INVALID
+    assert quick(trace_of(np.full(459, 8.0), rate=15.3), **slow).verdict is Outcome.PASS
     assert quick(trace_of(latencies(458, _3=20.0))).verdict is Outcome.INVALID
     assert quick(trace_of(spread(40, count=458))).verdict is Outcome.FAIL
     assert quick(trace_of(np.full(5, 20.0))).verdict is Outcome.FAIL
     assert quick(trace_of(latencies(458, _3=20.0, _4=20.0, _5=20.0))).verdict is Outcome.FAIL
+
+
+def test_half_a_repetition_is_none() -> None:
+    half = quick(trace_of(latencies(960)))
+    assert (half.verdict, half.reason) == (Outcome.INVALID, "too few frames to tell: 960, at least 1899 are needed")
+    assert judge(certified(latencies(19_200))).verdict is Outcome.INVALID
+    assert judge(certified(spread(400, count=19_200))).verdict is Outcome.FAIL
+    camera = replace(trace_of(latencies(1910)), live=True, rate_hz=64 / 1.001)
+    assert quick(camera).verdict is Outcome.PASS
 
 
 def test_a_pacer_that_broke_off_is_invalid() -> None:
@@ -184,6 +236,8 @@ def test_certify_wants_every_repetition_within_the_count() -> None:
     assert "repetition 2: 339 of 38400 frames missed" in verdict.reason
     assert (verdict.frames, verdict.misses) == (115_200, 339)
     assert [each.misses for each in verdict.repetitions] == [0, 339, 0]
+    bounds = [each.miss_rate_upper for each in verdict.repetitions]
+    assert verdict.miss_rate_upper == bounds[1] > bounds[0]
 
 
 def test_misses_in_clusters_fail_where_the_count_alone_would_pass() -> None:
@@ -196,6 +250,11 @@ def test_misses_in_clusters_fail_where_the_count_alone_would_pass() -> None:
     assert verdict.miss_rate_upper <= 0.01
     assert verdict.block_rate_upper is not None
     assert verdict.block_rate_upper > 0.01
+
+
+def test_a_single_block_bounds_nothing() -> None:
+    verdict = judge(measurement_of(*[trace_of(latencies(90))] * 3, tier=CERTIFY))
+    assert (verdict.verdict, verdict.block_rate_upper) == (Outcome.INVALID, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -232,6 +291,27 @@ def test_an_unfinished_certify_is_invalid_unless_it_has_failed_already() -> None
     nothing = judge(replace(done, repetitions=()))
     assert nothing.verdict is Outcome.INVALID
     json.dumps(nothing.to_dict(), allow_nan=False)
+
+
+def test_minutes_that_drift_is_judged_by_are_the_first_and_the_last() -> None:
+    """Neither the second nor the last but one, and whole."""
+    late = latencies(38_400)
+    late[2 * 3840 : -2 * 3840] = 14.0
+    assert judge(certified(late)).verdict is Outcome.PASS
+    late[-3840:-3801] = 14.0  # 39 of 3,840: one percent and one frame
+    assert "drift" in judge(certified(late)).reason
+    late[-3840:-3801] = 8.0
+    late[-3879:-3840] = 14.0
+    assert judge(certified(late)).verdict is Outcome.PASS
+
+
+def test_a_verdict_does_not_hang_on_the_order_of_repetitions() -> None:
+    """Apart from a device that becomes slower from one to the next, which is drift."""
+    one = certified(spread(300, count=38_400), latencies(38_400, _5=math.inf), spread(339, count=38_400))
+    verdicts = [judge(replace(one, repetitions=order)) for order in permutations(one.repetitions)]
+    assert {verdict.verdict for verdict in verdicts} == {Outcome.FAIL}
+    told = {(each.misses, each.drops, each.miss_rate_upper, each.block_rate_upper) for each in verdicts}
+    assert len(told) == 1
 
 
 # What others found

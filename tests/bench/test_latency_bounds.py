@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +44,8 @@ def test_drops_are_infinite_and_broken_seconds_left_out() -> None:
     assert len(Blocks.of([trace_of(latencies(100))] * 2, 15.625).latency_ms) == 2
     assert intervals(Blocks.of([trace_of(latencies(640 - 1))], 15.625)) == {}
     assert intervals(Blocks.of([], 15.625)) == {}
+    alone = replace(trace_of(latencies(1)), rate_hz=math.nan)  # all that a camera sent
+    assert intervals(Blocks.of([alone], 15.625)) == {}
 
 
 def test_an_interval_of_unknowns_is_unknown() -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from gensoup.bench import paced
-from gensoup.bench.paced import fill_ring, ring_length, run_paced
+from gensoup.bench import paced, pacer
+from gensoup.bench.paced import fill_ring, ring_length, run_live, run_paced
 from gensoup.runtime import Classifier, Prediction
 from gensoup.runtime.device import last_level_cache_bytes
 from gensoup.runtime.errors import DataError, EngineError
@@ -64,6 +66,61 @@ def test_failures_have_infinite_latency(tiny_bundle: Path) -> None:
     assert trace.failed.any()
     assert np.isinf(trace.latency_ms[trace.failed]).all()
     assert np.isfinite(trace.latency_ms[~trace.failed & ~trace.dropped]).all()
+
+
+class Told:
+    """A live source of the past minute, told at once: frames at ``rate_hz``, some of which nobody took in time."""
+
+    failure = ""
+
+    def __init__(self, rate_hz: float, seconds: float, missed: range) -> None:
+        self.rate_hz, self.frames, self.missed, self.overwritten = rate_hz, round(rate_hz * seconds) + 1, missed, 0
+
+    def arrivals(self) -> Iterator[tuple[float, np.ndarray]]:
+        start = time.monotonic() - 60.0
+        for number in range(self.frames):
+            if number in self.missed:
+                self.overwritten += 1
+            else:
+                yield start + number / self.rate_hz, FRAMES[0]
+
+
+@pytest.mark.parametrize(
+    ("camera_hz", "missed", "lost"),
+    [(64.0, 0, 0), (64.0, 1, 1), (64.0, 5, 5), (128.0, 0, 0), (128.0, 1, 0), (128.0, 11, 5), (63.9, 5, 5)],
+)
+def test_what_a_camera_sent_while_nobody_took_it_is_lost(
+    tiny_bundle: Path, camera_hz: float, missed: int, lost: int
+) -> None:
+    source: Any = Told(camera_hz, 1.5, range(70, 70 + missed))
+    trace, size = run_live(Slow(tiny_bundle), source, 64.0, 1.0, 0.5)
+    assert (trace.lost, size, trace.source_failure) == (lost, (60, 80), "")
+    assert len(trace.scheduled) + lost == pytest.approx(min(camera_hz, 64.0), abs=1.1)
+    assert trace.rate_hz == pytest.approx(camera_hz)
+
+
+@pytest.mark.parametrize(("waited_s", "lost"), [(0.0, 0), (0.07, 4)])
+def test_what_a_camera_did_not_send_is_lost_only_where_the_process_had_no_core(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, waited_s: float, lost: int
+) -> None:
+    class Waits:
+        pushes = 0
+
+        def seconds(self) -> float:
+            self.pushes += 1
+            return 0.0 if self.pushes < 2 * 30 else waited_s  # asked before and at each push
+
+        def close(self) -> None: ...
+
+    class Gap(Told):
+        def arrivals(self) -> Iterator[tuple[float, np.ndarray]]:
+            for number, (at, frame) in enumerate(super().arrivals()):
+                yield at + (4 / 64 if number >= 30 else 0.0), frame
+
+    monkeypatch.setattr(pacer, "CoreWait", Waits)
+    source: Any = Gap(64.0, 1.0, range(0))
+    trace, _ = run_live(Slow(tiny_bundle), source, 64.0, 1.0)
+    assert trace.lost == lost
 
 
 def test_an_empty_ring_or_no_time_is_refused(tiny_bundle: Path) -> None:

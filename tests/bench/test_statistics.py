@@ -63,6 +63,7 @@ def test_percentiles_are_nearest_rank_and_take_infinity() -> None:
     assert percentile(values, 99.5) == math.inf
     assert percentile(values, 100) == math.inf
     assert percentile([3.0], 1) == 3.0
+    assert [percentile(range(1, 101), q) for q in range(1, 101)] == list(range(1, 101))
 
 
 @pytest.mark.parametrize("values", [[], [1.0, math.nan]])

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from gensoup.cli import app
 from gensoup.export.engines_cli import EngineJob, prove, split_targets
-from gensoup.runtime import classifier
+from gensoup.runtime import golden_proof
 from gensoup.runtime.bundle import read_bundle
 from gensoup.runtime.engines.catalogue import obstacle
 from gensoup.runtime.engines.engine_files import model_digest
@@ -94,7 +94,7 @@ def test_what_was_built_is_held_to_the_golden_frames(
     wrong = replace(bundle.golden, probabilities=bundle.golden.probabilities[::-1].copy())
     with pytest.raises(BundleError, match=f"{engine} gives other probabilities"):
         prove(replace(bundle, golden=wrong), engine, "fp32")
-    monkeypatch.setattr(classifier, "check_engine", lambda *arguments: None)
+    monkeypatch.setattr(golden_proof, "check_engine", lambda *arguments: None)
     with pytest.raises(BundleError, match=f"{engine} with saliency gives other probabilities"):
         prove(replace(bundle, golden=wrong), engine, "fp32")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -18,7 +19,8 @@ pytest.importorskip("paramiko")
 
 from gensoup.bench.remote import cart as cart_module
 from gensoup.bench.remote.cart import Cart, Facts, _why
-from gensoup.bench.remote.connection import Done, RemoteError, connected
+from gensoup.bench.remote.connection import Done, connected
+from gensoup.bench.remote.failures import RemoteError
 from gensoup.bench.remote.wheel import build_wheel
 from gensoup.runtime.errors import UsageError
 
@@ -102,8 +104,30 @@ def test_a_kit_is_copied_once_and_what_is_damaged_there_again(sshd: Sshd, make_k
 def test_a_folder_that_cannot_be_made_is_named(sshd: Sshd, make_kit: MakeKit, tiny_model: bytes) -> None:
     with connected(sshd.address) as connection:
         cart = Cart(connection, "/proc/none", lambda line: None)
-        with pytest.raises(RemoteError, match=r"/proc/none/environment-.* cannot be made"):
+        with pytest.raises(RemoteError, match=r"/proc/none cannot be made"):
             cart.bring_environment(build_wheel(), None, None)
+
+
+def test_another_users_folder_is_not_trusted(sshd: Sshd, make_kit: MakeKit, tiny_model: bytes) -> None:
+    """What lies in it is run."""
+    kit, theirs = make_kit({"one": tiny_model}), sshd.home.parent / "theirs"
+    if os.geteuid() == 0:
+        theirs.mkdir()
+        os.chown(theirs, 65534, 65534)
+    else:
+        theirs.symlink_to("/usr")
+    with connected(sshd.address) as connection:
+        cart = Cart(connection, str(theirs), lambda line: None)
+        with pytest.raises(RemoteError, match="belongs to another user; name another with --remote-dir"):
+            cart.bring_environment(build_wheel(), None, None)
+        with pytest.raises(RemoteError, match="belongs to another user"):
+            cart.bring_kit(kit, lambda done, total: None)
+
+
+def test_what_a_device_says_does_not_steer_the_terminal(sshd: Sshd) -> None:
+    with connected(sshd.address) as connection:
+        done = connection.run(r"printf 'no \033[2J\033]0;x\007way\n' >&2; exit 1")
+    assert "\x1b" in done.err and done.last_line == "no [2J ]0;x way"
 
 
 def test_wheels_that_are_none_are_refused(sshd: Sshd, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from .conftest import Sshd, free_port, make_key
 paramiko = pytest.importorskip("paramiko")
 
 from gensoup.bench.remote.address import Address  # noqa: E402
-from gensoup.bench.remote.connection import LostConnection, RemoteError, _reason, connected  # noqa: E402
+from gensoup.bench.remote.connection import connected  # noqa: E402
+from gensoup.bench.remote.failures import LostConnection, RemoteError, why_not_connected  # noqa: E402
 from gensoup.runtime.errors import GenSoupError  # noqa: E402
 
 
@@ -102,7 +103,7 @@ def test_nothing_there_another_service_and_no_such_name(sshd: Sshd) -> None:
         (OSError(errno.EHOSTUNREACH, "No route to host"), "no route to 127.0.0.1 port"),
         (TimeoutError("timed out"), "is it switched on"),
     ):
-        assert words in str(_reason(sshd.address, error, paramiko))
+        assert words in str(why_not_connected(sshd.address, error, paramiko))
 
 
 def test_a_known_hosts_file_that_is_none_is_named(sshd: Sshd, start_sshd: Callable[..., Sshd], tmp_path: Path) -> None:

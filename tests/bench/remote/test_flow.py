@@ -24,7 +24,7 @@ from .test_cart import NO_ENSUREPIP
 pytest.importorskip("paramiko")
 
 from gensoup.bench.remote import flow
-from gensoup.bench.remote.connection import RemoteError
+from gensoup.bench.remote.failures import RemoteError
 from gensoup.bench.remote.flow import Job, probe_remotely
 
 MakeKit = Callable[[Mapping[str, bytes]], ProbeKit]

@@ -65,6 +65,15 @@ def test_a_power_mode_that_changed(make_log: Make) -> None:
     assert told(log, CPU_ENGINE) == [(Kind.INVALID, "power mode changed from MAXN to 15W during the measurement")]
 
 
+def test_a_sensor_that_does_not_answer_after_the_measurement(make_log: Make) -> None:
+    facts = {"cpu": {"cores": 4}, "nvml": {"driver": "550"}}
+    log = make_log(
+        ("cpu", "nvml"), GPU, facts_before=facts, facts_after={**facts, "nvml": {}}, errors={"nvml": "GPU is lost"}
+    )
+    assert told(log) == [(Kind.INVALID, "its settings could not be read after the measurement (GPU is lost)")]
+    assert told(log, CPU_ENGINE) == []
+
+
 def test_throttling(make_log: Make) -> None:
     log = make_log(slowed_by={"cpu: processor too hot": (4.0, 5.0, 6.0)})
     text = "the device was slowed: processor too hot, seen 3 times, first 4 s after the start"
@@ -107,6 +116,7 @@ def test_notes(make_log: Make) -> None:
     log = make_log(
         series={"steal_percent": 2.0},
         facts_before={"cpu": {"on_battery": True}},
+        facts_after={"cpu": {"on_battery": True}},
         quota_stops=3,
         processes={"updatedb (9)": 71.0},
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
 
 import pytest
 from replay import ReplayedJetson, ReplayedNvml
 
 from gensoup.bench.finding import Kind
-from gensoup.bench.sensors import SensorError
+from gensoup.bench.sensors import Sample, SensorError
 from gensoup.bench.sensors.choice import open_readers
 from gensoup.bench.sensors.cpu import CpuReader
 from gensoup.bench.sensors.findings import findings
@@ -66,6 +67,26 @@ def test_a_sensor_that_dies_leaves_its_reason_and_the_others_go_on() -> None:
     assert log.errors == {"jtop": "jetson-stats stopped answering"}
     assert None in log.series["gpu_load_percent"] and log.series["cpu_load_percent"].count(None) == 0
     assert any("jetson-stats stopped answering" in finding.text for finding in findings(log, "tensorrt"))
+
+
+def test_a_sensor_that_hangs_holds_up_neither_the_end_nor_the_truth() -> None:
+    answers = threading.Event()
+
+    class Hanging(CpuReader):
+        def read(self) -> Sample:
+            if threading.current_thread() is not threading.main_thread():
+                answers.wait(20)
+            return super().read()
+
+    recorder = Recorder([Hanging()], interval_s=0.02, patience_s=0.1)
+    started = time.monotonic()
+    with recorder:
+        time.sleep(0.1)
+    assert time.monotonic() - started < 5
+    found = findings(recorder.log(), "onnxruntime-cpu")
+    answers.set()
+    assert [one.kind for one in found] == [Kind.INVALID]
+    assert "gave no answer for 0.1 s" in found[0].text
 
 
 def test_json_there_and_back() -> None:
