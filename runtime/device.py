@@ -54,7 +54,7 @@ def fingerprint(engine: str = "") -> dict[str, Any]:
     engine: the name of the engine in use, which is put beside the rest.
     """
     return {
-        "model": _first_line(Path("/proc/device-tree/model")),
+        "model": first_line(Path("/proc/device-tree/model")),
         "cpu": _cpu_model(),
         "cores": os.cpu_count() or 1,
         "usable_cores": usable_cores(),
@@ -63,7 +63,7 @@ def fingerprint(engine: str = "") -> dict[str, Any]:
         "machine": platform.machine(),
         "gpus": gpus(),
         "nvidia_driver": nvidia_driver(),
-        "governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        "governor": first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         "power_mode": power_mode(),
         "python": platform.python_version(),
         "opencv": installed_version("opencv-python", "opencv-python-headless", "opencv-contrib-python"),
@@ -80,31 +80,31 @@ def power_mode(root: Path = Path("/")) -> str | None:
     ("balanced"); None where the system has neither. Read from files, so that no rights are needed."""
     if (number := power_model(root)) is not None:
         return " ".join([str(number), *filter(None, [power_models(root).get(number)])])
-    return _first_line(root / "sys/firmware/acpi/platform_profile")
+    return first_line(root / "sys/firmware/acpi/platform_profile")
 
 
 def power_models(root: Path = Path("/")) -> dict[int, str]:
     """Jetson's power modes, number → name, by /etc/nvpmodel.conf; empty elsewhere."""
-    lines = _text(root / "etc/nvpmodel.conf").splitlines()
+    lines = text_of(root / "etc/nvpmodel.conf").splitlines()
     found = (re.match(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", line.strip()) for line in lines)
     return {int(match[1]): match[2] for match in found if match}
 
 
 def power_model(root: Path = Path("/")) -> int | None:
     """The number of Jetson's present power mode, as nvpmodel notes it; None elsewhere."""
-    match = re.search(r"pmode:(\d+)", _text(root / "var/lib/nvpmodel/status"))
+    match = re.search(r"pmode:(\d+)", text_of(root / "var/lib/nvpmodel/status"))
     return int(match[1]) if match else None
 
 
 def gpus(driver: Path = Path("/proc/driver/nvidia")) -> list[str]:
     """The names of NVIDIA's GPUs, as its driver for Linux lists them; empty elsewhere (on Jetson see "model")."""
-    lines = (line for path in sorted(driver.glob("gpus/*/information")) for line in _text(path).splitlines())
+    lines = (line for path in sorted(driver.glob("gpus/*/information")) for line in text_of(path).splitlines())
     return [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
 
 
 def nvidia_driver(driver: Path = Path("/proc/driver/nvidia")) -> str | None:
     """The line in which NVIDIA's driver for Linux states its version; None where there is none."""
-    return _first_line(driver / "version")
+    return first_line(driver / "version")
 
 
 def nvidia_release(driver: Path = Path("/proc/driver/nvidia")) -> str | None:
@@ -153,11 +153,13 @@ def _memory_bytes() -> int | None:
         return None
 
 
-def _first_line(path: Path) -> str | None:
-    return _text(path).strip("\0\n ").partition("\n")[0] or None
+def first_line(path: Path) -> str | None:
+    """A file's first line; None where there is none."""
+    return text_of(path).strip("\0\n ").partition("\n")[0] or None
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """A file's content; empty where it cannot be read."""
     try:
         return path.read_text(errors="replace")
     except OSError:
@@ -165,7 +167,7 @@ def _text(path: Path) -> str:
 
 
 def _size(path: Path) -> int:
-    text = _first_line(path) or ""
+    text = first_line(path) or ""
     unit = _UNITS.get(text[-1:], 1)
     digits = text.rstrip("KMG")
     return int(digits) * unit if digits.isdigit() else 0

@@ -12,7 +12,8 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
-from gensoup.runtime.device import fingerprint, power_mode
+from gensoup.runtime.control_groups import quota_cores
+from gensoup.runtime.device import fingerprint, first_line, power_mode
 
 Fact = str | int | None
 _GIB = 1 << 30
@@ -22,21 +23,23 @@ _CPUS = "sys/devices/system/cpu"
 def device_facts(root: Path = Path("/")) -> dict[str, Fact]:
     """The facts, by name; None where this system does not tell. root: where /sys, /proc, /etc and /var are read from.
 
-    ``usable_cores``, ``power_mode`` (NVIDIA's nvpmodel on Jetson, else the firmware's platform profile), ``governor``,
-    ``cpu_max_mhz``, ``cpu_boost`` and ``gpu_power_limit_w`` are settings; the rest is what was bought and installed.
+    ``usable_cores``, ``quota_cores`` (of control groups), ``power_mode`` (NVIDIA's nvpmodel on Jetson, else the
+    firmware's platform profile), ``governor``, ``cpu_max_mhz``, ``cpu_boost`` and ``gpu_power_limit_w`` are settings;
+    the rest is what was bought and installed.
     """
     told = fingerprint()
-    memory = told["memory_bytes"]
+    memory, quota = told["memory_bytes"], quota_cores(root)
     return {
         "model": told["model"],
         "machine": platform.machine(),
         "cpu": told["cpu"],
         "cores": told["cores"],
         "usable_cores": told["usable_cores"],
+        "quota_cores": None if quota is None else f"{quota:g}",
         "memory_gib": None if memory is None else round(memory / _GIB),
         "gpus": ", ".join(told["gpus"]) or None,
         "nvidia_driver": told["nvidia_driver"],
-        "jetson_release": _first_line(root / "etc/nv_tegra_release"),
+        "jetson_release": first_line(root / "etc/nv_tegra_release"),
         "power_mode": power_mode(root),
         "governor": _each_policy(root, "scaling_governor"),
         "cpu_max_mhz": _max_mhz(root),
@@ -53,9 +56,9 @@ def fingerprint_of(facts: Mapping[str, Fact]) -> str:
 
 def _boost(root: Path) -> str | None:
     """on or off, in either driver's way of telling."""
-    if (boost := _first_line(root / _CPUS / "cpufreq/boost")) is not None:
+    if (boost := first_line(root / _CPUS / "cpufreq/boost")) is not None:
         return "on" if boost == "1" else "off"
-    if (no_turbo := _first_line(root / _CPUS / "intel_pstate/no_turbo")) is not None:
+    if (no_turbo := first_line(root / _CPUS / "intel_pstate/no_turbo")) is not None:
         return "off" if no_turbo == "1" else "on"
     return None
 
@@ -67,7 +70,7 @@ def _max_mhz(root: Path) -> str | None:
 
 def _each_policy(root: Path, name: str) -> str | None:
     """What the kernel's frequency policies (one a cluster of cores) hold, each value once, joined by a slash."""
-    found = {_first_line(policy / name) for policy in (root / _CPUS / "cpufreq").glob("policy*")}
+    found = {first_line(policy / name) for policy in (root / _CPUS / "cpufreq").glob("policy*")}
     return "/".join(sorted(one for one in found if one)) or None
 
 
@@ -87,11 +90,4 @@ def _gpu_power_limits() -> str | None:
         finally:
             pynvml.nvmlShutdown()
     except pynvml.NVMLError:
-        return None
-
-
-def _first_line(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").strip("\0\n ").partition("\n")[0] or None
-    except OSError:
         return None

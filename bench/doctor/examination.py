@@ -42,9 +42,9 @@ from gensoup.bench.sensors.linux import (
     frequency_driver,
     governor,
     is_jetson,
-    quota_cores,
 )
 from gensoup.runtime.classifier import Classifier
+from gensoup.runtime.control_groups import quota_cores
 from gensoup.runtime.device import (
     gpus,
     installed_version,

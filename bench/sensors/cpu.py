@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gensoup.bench.sensors import Sample, SensorError
-from gensoup.bench.sensors.linux import ROOT, Slowdowns, frequency_driver, governor, quota_cores, text
+from gensoup.bench.sensors.linux import ROOT, Slowdowns, frequency_driver, governor, text
+from gensoup.runtime.control_groups import quota_cores
 
 # How Linux' drivers name the processor's sensors, the most exact first.
 _CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "soc_thermal", "acpitz")

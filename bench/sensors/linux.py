@@ -1,4 +1,4 @@
-"""What Linux's own files tell and no library does: what slows the processor, quotas, governors, Jetson's power mode.
+"""What Linux's own files tell and no library does: what slows the processor, governors, Jetson's power mode.
 
 Every function takes the root of the file system, "/" in use, a made-up folder in tests.
 """
@@ -66,41 +66,6 @@ class Slowdowns:
                 found.add(why)
             self._seen[path] = now
         return tuple(sorted(found))
-
-
-def quota_cores(root: Path = ROOT) -> float | None:
-    """Cores' worth of time that the control groups of this process allow; None without a limit. Versions 1 and 2."""
-    limits = []
-    for folder in _cpu_groups(root):
-        if (folder / "cpu.max").exists():
-            quota, _, period = text(folder / "cpu.max").partition(" ")
-        else:
-            quota, period = text(folder / "cpu.cfs_quota_us"), text(folder / "cpu.cfs_period_us")
-        if quota.isdigit() and period.isdigit() and int(period) > 0:
-            limits.append(int(quota) / int(period))
-    return min(limits, default=None)
-
-
-def quota_stops(root: Path = ROOT) -> int:
-    """How often a quota has stopped this process' control groups so far."""
-    stops = (
-        re.search(r"^nr_throttled (\d+)$", text(folder / "cpu.stat"), re.MULTILINE) for folder in _cpu_groups(root)
-    )
-    return sum(int(match[1]) for match in stops if match)
-
-
-def _cpu_groups(root: Path) -> list[Path]:
-    """The folders of this process' control group and of those above it, as far as they can be seen from here."""
-    mount, inner = root / "sys/fs/cgroup", "/"
-    for line in text(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "" and (mount / "cgroup.controllers").exists():
-            inner = path
-        elif "cpu" in controllers.split(","):
-            mount, inner = root / "sys/fs/cgroup" / "cpu", path
-            break
-    folder = mount / inner.lstrip("/")
-    return [place for place in (folder, *folder.parents) if place == mount or mount in place.parents]
 
 
 def governor(root: Path = ROOT) -> str | None:

@@ -14,9 +14,10 @@ from typing import Any
 
 from gensoup.bench.sensors import Reader, Sample, SensorError
 from gensoup.bench.sensors.choice import open_readers
-from gensoup.bench.sensors.linux import ROOT, quota_stops
+from gensoup.bench.sensors.linux import ROOT
 from gensoup.bench.sensors.log import DeviceLog, Phase
 from gensoup.bench.sensors.processes import Processes, busiest, process_times
+from gensoup.runtime.control_groups import quota_stops
 
 INTERVAL_S = 1.0
 PATIENCE_S = 20.0

@@ -54,6 +54,7 @@ def test_settings_of_a_jetson_and_a_laptop(tmp_path: Path) -> None:
         (f"{CPUFREQ}/policy4/scaling_max_freq", "729600\n"),
         (f"{CPUFREQ}/boost", "0\n"),
         ("etc/nv_tegra_release", "# R36 (release), REVISION: 5.0\n"),
+        ("sys/fs/cgroup/cpu.max", "150000 100000\n"),
     ],
 )
 def test_a_setting_or_driver_that_changes_makes_another_device(tmp_path: Path, file: str, text: str) -> None:
