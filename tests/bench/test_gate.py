@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from gate_faults import SHORT, Healthy, Slow, small_frames
 
-from gensoup.bench import paced
+from gensoup.bench import gate, paced
 from gensoup.bench.finding import Finding, Kind
 from gensoup.bench.gate import capacity_fps, measure, run_gate, taken_up
 from gensoup.bench.judge import judge
@@ -47,7 +47,14 @@ class Watch:
         return {"calls": list(self.calls)}
 
 
-def test_the_whole_gate_on_a_real_bundle(tiny_bundle: Path) -> None:
+def test_the_whole_gate_on_a_real_bundle(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load, asked = gate.load_live, {}
+
+    def told(*arguments: Any, **options: Any) -> Any:
+        asked.update(options)
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(gate, "load_live", told)
     kept: list[Measurement] = []
     told: list[tuple[int, int]] = []
     measurement = run_gate(
@@ -66,7 +73,9 @@ def test_the_whole_gate_on_a_real_bundle(tiny_bundle: Path) -> None:
     assert verdict.capacity_fps is not None and verdict.capacity_fps > 0
     assert verdict.engine in ENGINES and verdict.precision == "fp32"
     assert (verdict.source.kind, verdict.source.height) == ("synthetic", 480)
+    assert asked["failover"] and not asked["realtime"]  # as in `gensoup run`, but nobody stands in for a slow engine
     assert len(verdict.bundle_sha256) == 64
+    assert measurement.facts["cores"] == verdict.device["cores"]
     assert verdict.device["cores"] >= 1
     assert told[-1] == (45, 45)
     assert kept[-1] == measurement

@@ -81,6 +81,7 @@ def test_a_lost_connection_is_made_again_and_the_probe_goes_on(
     assert any("the connection was lost" in line and "connecting again" in line for line in notes)
 
 
+@pytest.mark.slow
 def test_a_cart_that_is_gone_for_good_can_be_gone_on_with_later(
     sshd: Sshd, start_sshd: Callable[..., Sshd], make_kit: MakeKit, tiny_model: bytes, tmp_path: Path
 ) -> None:
