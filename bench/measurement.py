@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -127,12 +127,14 @@ class Measurement:
                 return _measurement(about, file)
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or 'not a trace'})") from error
-        except (ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        except DataError:
+            raise
+        except Exception as error:  # of a damaged file NumPy, zipfile, zlib and tokenize each tell in their own way
             raise foreign from error
 
     def check_rules(self, path: Path) -> None:
         """Raise DataError unless it was measured by the rules of a tier that there is, as they are now."""
-        if TIERS.get(self.tier.name) != self.tier:
+        if self.tier not in TIERS.values():
             raise DataError(f"{path}: measured by other rules of tier '{self.tier.name}' than these; measure again")
 
 
@@ -145,10 +147,12 @@ def _measurement(about: Mapping[str, Any], file: Mapping[str, Any]) -> Measureme
         prefix = f"{number}_"
         arrays = {name[len(prefix) :]: file[name] for name in file if name.startswith(prefix)}
         traces.append(Trace.of(arrays, scalars))
-    capacity, stated = about["capacity_fps"], source["stated_hz"]
+    capacity, stated, min_fps = about["capacity_fps"], source["stated_hz"], float(about["min_fps"])
+    if not 0 < min_fps < math.inf:
+        raise ValueError(f"min_fps {min_fps}")
     return Measurement(
         tier=Tier.from_dict(about["tier"]),
-        min_fps=float(about["min_fps"]),
+        min_fps=min_fps,
         source=GateSource(
             spec=str(source["spec"]),
             kind=cast(SourceKind, source["kind"]),

@@ -113,13 +113,15 @@ class Trace:
             raise ValueError("arrays of unequal length")
         for name in ("rate_hz", "idle_fraction", "own_fraction"):
             values[name] = math.nan if scalars[name] is None else float(scalars[name])
-        after = scalars["bundle_after"]
+        lost, after = int(scalars["lost"]), scalars["bundle_after"]
+        if lost < 0 or values["rate_hz"] <= 0 or math.isinf(values["rate_hz"]):
+            raise ValueError(f"{lost} frames lost, {values['rate_hz']} Hz")
         return cls(
             **values,
             clocks=np.asarray(arrays["clocks"], float).reshape(-1, 3),
             fell_back=tuple(map(str, scalars["fell_back"])),
             bundle_after=None if after is None else str(after),
             live=bool(scalars["live"]),
-            lost=int(scalars["lost"]),
+            lost=lost,
             source_failure=str(scalars["source_failure"]),
         )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import math
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,44 @@ def test_what_is_no_trace_is_one_line(tmp_path: Path, kind: str) -> None:
     with pytest.raises(DataError, match=r"trace\.npz") as caught:
         Measurement.load(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_trace_is_one_line_wherever_the_damage_is(tmp_path: Path) -> None:
+    path, rng = tmp_path / "trace.npz", random.Random(0)
+    measurement_of(trace_of(latencies())).save(path)
+    whole, refused = path.read_bytes(), 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            judge(Measurement.load(path))  # some of the zip's bytes mean nothing
+        except DataError:
+            refused += 1
+    assert refused > 200
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("min_fps", 0),
+        ("min_fps", math.inf),
+        ("interruptions", math.inf),
+        ("lost", -1),
+        ("rate_hz", 0),
+        ("rate_hz", 1e999),
+    ],
+)
+def test_values_that_cannot_be_are_refused(tmp_path: Path, where: str, value: float) -> None:
+    path = tmp_path / "trace.npz"
+    measurement_of(trace_of(latencies())).save(path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    about = json.loads(str(arrays["about"]))
+    (about if where in about else about["repetitions"][0])[where] = value
+    np.savez(path, **{**arrays, "about": np.array(json.dumps(about))})
+    with pytest.raises(DataError, match=r"trace\.npz: not a trace"):
+        Measurement.load(path)
 
 
 def test_another_schema_is_told(tmp_path: Path) -> None:
