@@ -49,7 +49,7 @@ def compare(results: Sequence[Result], tolerance: float = TOLERANCE) -> tuple[li
 def _whole(results: Sequence[Result], made: Any) -> Comparison:
     try:
         comparison: Comparison = made()
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         named = ", ".join(str(result.path) for result in results)
         raise DataError(f"{named}: one of them is damaged ({error!r}); {_REMEDY}") from error
     return comparison

@@ -13,6 +13,7 @@ from gensoup.bench.comparison import P_VALUE, TOLERANCE, Cell, Comparison, Condi
 from gensoup.bench.fisher import blocks_p, fisher_p
 from gensoup.bench.latency_bounds import POINTS, Blocks, interval, resampled
 from gensoup.bench.measurement import Measurement
+from gensoup.runtime.archive import shown
 
 _CONFIDENCE = 0.99
 _VERDICTS = ("PASS", "FAIL")
@@ -162,7 +163,7 @@ def _pair(
 
 def _conditions(results: Sequence[Result]) -> tuple[Condition, ...]:
     def each(told: Any) -> tuple[str, ...]:
-        return tuple(str(told(result.values)) for result in results)
+        return tuple(shown(str(told(result.values))) for result in results)
 
     return (
         Condition("bundle", "bundle", each(lambda one: f"{one.get('bundle') or '?'} {one['bundle_sha256'][:8]}")),

@@ -36,7 +36,8 @@ class Certificate:
     values: all that is certified, as docs/certificate.md lists it. source: the file, for messages.
     bundle_sha256, engine, precision, threads (None: the engine's default), engine_versions (package → version): what
     was measured. rate_hz, limit_ms: how often frames came, and the latency above which one was a miss. height, width:
-    of the frames, pixels. device: the facts of :func:`gensoup.runtime.identity.device_facts`.
+    of the frames, pixels. device: the facts of :func:`gensoup.runtime.identity.device_facts`, one at least. versions: of
+    what every frame goes through.
     """
 
     values: Mapping[str, Any]
@@ -51,6 +52,7 @@ class Certificate:
     height: int
     width: int
     device: Mapping[str, Any]
+    versions: Mapping[str, Any]
 
     @classmethod
     def of(cls, values: Mapping[str, Any], source: Path) -> Certificate:
@@ -62,9 +64,11 @@ class Certificate:
             if (verdict := (values["verdict"], values["tier"])) != ("PASS", "certify"):
                 raise ValueError(f"certifies a {verdict[0]} of tier {verdict[1]}, not a PASS of certify")
             engine, limits, frames = values["engine"], values["limits"], values["source"]
-            sha256 = values["bundle"]["sha256"]
+            sha256, facts = values["bundle"]["sha256"], {**values["device"]["facts"]}
             if not _HEX.fullmatch(sha256):
                 raise ValueError("bundle.sha256 is no digest")
+            if not facts:
+                raise ValueError("device.facts tells of no device")
             return cls(
                 values=values,
                 source=source,
@@ -77,7 +81,8 @@ class Certificate:
                 limit_ms=_positive(limits["latency_ms"]),
                 height=_whole(frames["height"]),
                 width=_whole(frames["width"]),
-                device={**values["device"]["facts"]},
+                device=facts,
+                versions={**(values.get("versions") or {})},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CertificateError(f"{source}: malformed certificate ({_said(error)}); {_REMEDY}") from error

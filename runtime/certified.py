@@ -38,8 +38,8 @@ def check_bundle(certificate: Certificate, sha256: str) -> None:
 
 def check_device(certificate: Certificate) -> None:
     """Refuse another device, another of its power modes, or other versions of what every frame goes through."""
-    versions = certificate.values.get("versions") or {}
-    differing = _differing(certificate.device, device_facts()) + _differing(versions, frame_path_versions())
+    differing = _differing(certificate.device, device_facts())
+    differing += _differing(certificate.versions, frame_path_versions())
     if differing:
         raise _refusal(certificate, f"certifies another device or setting: {'; '.join(differing)}; {_AGAIN}")
 

@@ -168,6 +168,9 @@ def test_mistakes_are_named(tmp_path: Path, tiny_bundle: Path) -> None:
     broken = json.loads(good.read_text())
     del broken["source"]
     (tmp_path / "broken.json").write_text(json.dumps(broken))
+    one_end = {name: [1.0] for name in ("p50", "p95", "p99")}
+    half = {**json.loads(good.read_text()), "latency_interval_ms": one_end, "trace": None}
+    (tmp_path / "half.json").write_text(json.dumps(half))
     cases: list[tuple[type[Exception], str, list[Path]]] = [
         (UsageError, "the only result", [good]),
         (UsageError, "the only result of `gensoup eval`", [good, good, tmp_path / "eval.json"]),
@@ -176,11 +179,21 @@ def test_mistakes_are_named(tmp_path: Path, tiny_bundle: Path) -> None:
         (DataError, "not a result", [good, tmp_path / "other.json"]),
         (DataError, "cannot be read", [good, tmp_path / "none.json"]),
         (DataError, "one of them is damaged", [good, tmp_path / "broken.json"]),
+        (DataError, "one of them is damaged", [good, tmp_path / "half.json"]),
     ]
     for kind, said, paths in cases:
         with pytest.raises(kind, match=said) as caught:
             compare(read_results(paths))
         assert "\n" not in str(caught.value)
+
+
+def test_what_results_say_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    good = write(tmp_path, "good", measurement_of(trace_of(run(1))))
+    wild = {**json.loads(good.read_text()), "engine": "\x1b[2Jx", "bundle": "a\nb"}
+    (tmp_path / "wild.json").write_text(json.dumps(wild))
+    (comparison,), _ = compare(read_results([good, tmp_path / "wild.json"]))
+    told = [value for condition in comparison.conditions for value in condition.values]
+    assert all(value.isprintable() for value in told) and any("[2Jx" in value for value in told)
 
 
 Gensoup = Callable[..., int]

@@ -117,6 +117,8 @@ def test_a_device_that_changed_since_is_refused(
         (lambda values: values["limits"].update(latency_ms="x\x1b[31m"), "no positive number"),
         (lambda values: values["source"].update(height=10.5), "no positive whole number"),
         (lambda values: values.update(engine=[]), "malformed"),
+        (lambda values: values["device"].update(facts={}), "tells of no device"),
+        (lambda values: values.update(versions="x"), "malformed"),
     ],
 )
 def test_what_is_no_certificate_is_neither_written_nor_read(
