@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from gensoup.bench.verdict import Verdict
 
+_LONGEST = 1000  # of what may come from a trace of others
 COLOURS = {"PASS": "green", "FAIL": "red", "INVALID": "yellow"}
 
 
@@ -20,11 +21,14 @@ def print_verdict(verdict: Verdict, name: str, console: Console) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from gensoup.runtime.archive import shown
+
     def line(text: str, style: str = "") -> None:
-        console.print(escape(text), style=style or None, highlight=False, soft_wrap=True)
+        console.print(escape(shown(text, _LONGEST)), style=style or None, highlight=False, soft_wrap=True)
 
     outcome = verdict.verdict.value
-    console.print(f"[bold {COLOURS[outcome]}]{outcome}[/]  {escape(verdict.reason)}", highlight=False, soft_wrap=True)
+    reason = escape(shown(verdict.reason, _LONGEST))
+    console.print(f"[bold {COLOURS[outcome]}]{outcome}[/]  {reason}", highlight=False, soft_wrap=True)
     line("")
     source = verdict.source
     line(

@@ -36,8 +36,8 @@ class Certificate:
     values: all that is certified, as docs/certificate.md lists it. source: the file, for messages.
     bundle_sha256, engine, precision, threads (None: the engine's default), engine_versions (package → version): what
     was measured. rate_hz, limit_ms: how often frames came, and the latency above which one was a miss. height, width:
-    of the frames, pixels. device: the facts of :func:`gensoup.runtime.identity.device_facts`, one at least. versions: of
-    what every frame goes through.
+    of the frames, pixels. device: the facts of :func:`gensoup.runtime.identity.device_facts`, one at least. versions:
+    of what every frame goes through.
     """
 
     values: Mapping[str, Any]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import math
 import subprocess
@@ -8,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import typer
-from gate_samples import measurement_of, spread, trace_of
+from gate_samples import latencies, measurement_of, spread, trace_of
 from rich.console import Console
 from typer.testing import CliRunner
 
 from gensoup.bench.bench_cli import bench_command
+from gensoup.bench.finding import Finding, Kind
 from gensoup.bench.judge import judge
 from gensoup.bench.measurement import Measurement
 from gensoup.bench.verdict_text import print_verdict
@@ -65,6 +67,17 @@ def test_the_report_has_the_numbers_and_one_sentence() -> None:
     for part in ("polyp [v2].gensoup", "64 Hz", "8.00", "∞", "59 misses (29 drops, 0 failures)", "FAIL"):
         assert part in text
     assert text.startswith("FAIL  30 misses in a row")
+
+
+def test_a_trace_of_others_does_not_steer_the_terminal() -> None:
+    finding = Finding(Kind.INVALID, "gone\x1b[2J\nPASS  keeps up", "x")
+    verdict = judge(measurement_of(trace_of(latencies()), findings=(finding,), precision="fp\x1b]0;x\x07"))
+    console = Console(file=io.StringIO(), width=100)
+    print_verdict(verdict, "b.gensoup", console)
+    assert isinstance(console.file, io.StringIO)
+    told = console.file.getvalue()
+    assert "\x1b" not in told and "\x07" not in told
+    assert not any(line.startswith("PASS") for line in told.splitlines())
 
 
 def test_the_command_imports_nothing_heavy() -> None:
