@@ -99,6 +99,12 @@ def test_what_a_camera_sent_while_nobody_took_it_is_lost(
     assert trace.rate_hz == pytest.approx(camera_hz)
 
 
+def test_what_was_lost_at_the_end_counts_as_well(tiny_bundle: Path) -> None:
+    source: Any = Told(64.0, 1.5, range(90, 96))
+    trace, _ = run_live(Slow(tiny_bundle), source, 64.0, 1.0, 0.5)
+    assert (trace.lost, len(trace.scheduled)) == (6, 58)
+
+
 @pytest.mark.parametrize(("waited_s", "lost"), [(0.0, 0), (0.07, 4)])
 def test_what_a_camera_did_not_send_is_lost_only_where_the_process_had_no_core(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, waited_s: float, lost: int
