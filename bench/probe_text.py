@@ -46,7 +46,8 @@ def print_profile(profile: DeviceProfile, out: Path, console: Console) -> None:
     if busy := [share for share in taken if share > _BUSY]:
         line(
             f"others took more than {_BUSY:.0%} of the cores, {max(busy):.0%} at most, while {len(busy)} of "
-            f"{len(taken)} graphs were measured: their times are too long; let the machine rest, remove {out} and probe again",
+            f"{len(taken)} graphs were measured: their times are too long; let the machine rest, "
+            f"remove {out} and probe again",
             "yellow",
         )
 
