@@ -13,9 +13,9 @@ import numpy as np
 from gensoup.bench.trace import Floats, Trace
 
 PAUSE_S = 0.05
-# A standstill of which the process computed, or waited for a core, for so much is no pause. Measured on two cores of which
-# others took 81 to 88%: 97 standstills of 50 ms and more were explained to .98 and more; 25 of 26 stops of 100 ms to less
-# than this, though threads that are woken together wait for a core as well.
+# A standstill of which the process computed, or waited for a core, for so much is no pause. Measured on two cores, of
+# which others took 81 to 88%: 97 standstills of 50 ms and more were explained to .98 and more; 25 of 26 stops of 100 ms
+# to less than this, though threads that are woken together wait for a core as well.
 _NO_PAUSE = 0.75
 _EXPLAINED = 0.5
 SUSPENDED_S = 0.02
