@@ -85,6 +85,15 @@ def probe_command(
         "--wheels": wheels,
     }
     opened = ProbeKit.load(kit)
+    steps: list[Step] = []
+
+    def noted(show: Callable[[Step], None]) -> Callable[[Step], None]:
+        def tell(step: Step) -> None:
+            steps.append(step)
+            show(step)
+
+        return tell
+
     if out.is_dir():
         raise UsageError(f"--out {out}: is a folder; name a file, such as {out / 'profile.json'}")
     if host is None:
@@ -92,19 +101,20 @@ def probe_command(
             raise UsageError(f"{foreign[0]}: belongs to --host; leave it out to measure this machine")
         engines = engines_named(engine)
         with _lines() if lines else _bar() as show:
-            profile = probe_kit(opened, out, plan, engines, retry=retry, told_step=show)
+            profile = probe_kit(opened, out, plan, engines, retry=retry, told_step=noted(show))
     else:
         from gensoup.bench.remote.address import Address
         from gensoup.bench.remote.flow import Job, probe_remotely
 
         job = Job(opened, out, plan, engine, retry, remote_dir, install, wheels)
         with _bar() as show:
-            profile = probe_remotely(Address.of(host, identity, known_hosts), job, show, _note)
+            profile = probe_remotely(Address.of(host, identity, known_hosts), job, noted(show), _note)
     if lines:
         return
     print_profile(profile, out, Console())
     if profile.estimates:
-        Console().print(f"profile: {out}", markup=False, highlight=False, soft_wrap=True)
+        old = "" if steps else " (it was finished, nothing was measured; remove it to measure anew)"
+        Console().print(f"profile: {out}{old}", markup=False, highlight=False, soft_wrap=True)
         return
     raise EngineError(f"every graph failed, the first: {next(iter(profile.failures.values()))} ({out} has them all)")
 
