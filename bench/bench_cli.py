@@ -76,6 +76,25 @@ def bench_command(
     Exit code: 0 PASS, 1 FAIL, 2 INVALID (the measurement says nothing), 64 wrong usage, 70 any other error, 130
     interrupted.
     """
+    from gensoup.runtime.errors import UsageError
+    from gensoup.runtime.files import check_outputs
+
+    files = {"--json": json_out, "--trace": trace_out, "--junit": junit_out, "--html": html_out}
+    check_outputs(
+        {**files, "--certificate": certificate},
+        (bundle, None if source is None else Path(source), require_signature, from_trace, sign),
+    )
+    if from_trace is not None:
+        measuring: dict[str, object] = {"BUNDLE": bundle, "--tier": tier, "--min-fps": min_fps, "--source": source}
+        measuring |= {"--resolution": resolution, "--trace": trace_out, "--resume": resume or None}
+        measuring |= {"--certificate": certificate, "--sign": sign}
+        for name, value in measuring.items():
+            if value is not None:
+                raise UsageError(f"--from-trace judges what was measured; leave {name} out")
+    elif bundle is None:
+        raise UsageError("which bundle? gensoup bench NAME.gensoup")
+    rules = _tier(tier)
+    # Only now what takes a moment to import: a mistake in the call is told at once.
     from dataclasses import replace
 
     from rich.console import Console
@@ -86,29 +105,14 @@ def bench_command(
     from gensoup.bench.judge import judge
     from gensoup.bench.measurement import Measurement
     from gensoup.bench.sensors.watch import SensorWatch
-    from gensoup.runtime.errors import UsageError
-    from gensoup.runtime.files import check_outputs
 
-    files = {"--json": json_out, "--trace": trace_out, "--junit": junit_out, "--html": html_out}
-    check_outputs(
-        {**files, "--certificate": certificate},
-        (bundle, None if source is None else Path(source), require_signature, from_trace, sign),
-    )
     outputs = BenchOutputs(json_out, junit_out, html_out)
     outputs.check()
     if from_trace is not None:
-        measuring: dict[str, object] = {"BUNDLE": bundle, "--tier": tier, "--min-fps": min_fps, "--source": source}
-        measuring |= {"--resolution": resolution, "--trace": trace_out, "--resume": resume or None}
-        measuring |= {"--certificate": certificate, "--sign": sign}
-        for name, value in measuring.items():
-            if value is not None:
-                raise UsageError(f"--from-trace judges what was measured; leave {name} out")
         measurement = Measurement.load(from_trace)
         measurement.check_rules(from_trace)
     else:
-        if bundle is None:
-            raise UsageError("which bundle? gensoup bench NAME.gensoup")
-        rules = _tier(tier)
+        assert bundle is not None
         rate_hz = 64.0 if min_fps is None else min_fps
         _check_rate(rate_hz, rules)
         request = CertificateRequest.of(certificate, sign, rules)
@@ -178,6 +182,9 @@ def _kept(bundle: Path, tier: Tier, trace: Path | None, resume: bool) -> tuple[P
     if resume:
         if tier.repetitions < 2 or trace is None:
             raise UsageError(f"--resume: tier {tier.name} is measured in one go; run it again without")
+        if not trace.exists():
+            where = f"{trace}: no such trace"
+            raise UsageError(f"--resume: {where}; leave the option out to begin, or name the right one with --trace")
         return trace, Measurement.load(trace)
     if tier.repetitions > 1 and trace is not None and trace.exists():
         try:

@@ -39,7 +39,7 @@ def judge(measurement: Measurement) -> Verdict:
     found: list[Finding] = []
     for repetition, trace in zip(statistics, traces, strict=True):
         found += [*_invalid(repetition, trace, measurement), *_failed(repetition, statistics[0], limits)]
-    found += [*measurement.findings, *_incomplete(measurement), *_interrupted(measurement)]
+    found += [*_taken(statistics), *measurement.findings, *_incomplete(measurement), *_interrupted(measurement)]
     decisive = [finding for finding in found if _weight(finding, limits) == 0]
     failed = [finding for finding in found if _weight(finding, limits) == 1]
     if not measurement.complete and failed:  # what is missing cannot mend it
@@ -122,6 +122,14 @@ def _interrupted(measurement: Measurement) -> Iterator[Finding]:
         yield Finding(Kind.NOTE, text)
 
 
+def _taken(statistics: tuple[RepetitionStatistics, ...]) -> Iterator[Finding]:
+    """Cores that others took decide nothing, but who reads FAIL should know of them."""
+    taken = max((each.taken_fraction for each in statistics), default=math.nan)
+    if taken >= TAKEN_CORES:
+        told = f"others took {taken:.0%} of all cores' time: the verdict is of the device under that load"
+        yield Finding(Kind.NOTE, f"{told}; to know it without, let the machine rest and measure again")
+
+
 def _invalid(repetition: RepetitionStatistics, trace: Trace, measurement: Measurement) -> Iterator[Finding]:
     def invalid(text: str) -> Finding:
         return Finding(Kind.INVALID, text, repetition=repetition.number)
@@ -149,7 +157,7 @@ def _invalid(repetition: RepetitionStatistics, trace: Trace, measurement: Measur
         if gap > _GAP_PERIODS / measurement.min_fps:
             yield invalid(f"no frame arrived for {gap:.2f} s: the camera, or this process, stood still")
     if repetition.paused_s:
-        yield invalid(f"the process was paused for {repetition.paused_s:.2f} s")
+        yield invalid(f"the process was paused for {repetition.paused_s:.2f} s: stopped, frozen or held; measure again")
     for fault in clock_faults(trace.clocks):
         yield invalid(fault)
     late = repetition.lateness_ms["p99"]
@@ -157,7 +165,8 @@ def _invalid(repetition: RepetitionStatistics, trace: Trace, measurement: Measur
     excused = busy or waited_for_cores(trace, MAX_LATENESS_MS)
     if late > MAX_LATENESS_MS and not excused and not trace.live:
         idle = "unknown" if math.isnan(trace.idle_fraction) else f"{trace.idle_fraction:.0%}"
-        yield invalid(f"the pacer was late (p99 {late:.2f} ms) while cores were idle ({idle} of core time)")
+        told = f"the pacer was late (p99 {late:.2f} ms) while cores were idle ({idle} of core time)"
+        yield invalid(f"{told}: frames were not sent when due; measure again")
     most, most_run = measurement.tier.max_miss_rate, measurement.tier.max_miss_run
     whole = math.ceil(_WHOLE * measurement.tier.seconds * measurement.min_fps) - _EDGES
     needed = max(fewest_frames(most), whole)
@@ -171,14 +180,14 @@ def _failed(repetition: RepetitionStatistics, first: RepetitionStatistics, limit
         return Finding(Kind.FAIL, text, repetition=repetition.number)
 
     run, most = repetition.longest_miss_run, limits.max_miss_rate
-    if limits.max_miss_run is not None and run > limits.max_miss_run:
-        yield failed(f"{run} misses in a row, more than {limits.max_miss_run}")
     missed = f"{repetition.misses} of {repetition.frames} frames missed"
     if repetition.frames and repetition.miss_rate_upper > most:
         yield failed(f"{missed}: the 99% bound of the miss rate is {repetition.miss_rate_upper:.2%}, above {most:.0%}")
     elif repetition.block_rate_upper is not None and repetition.block_rate_upper > most:
         bound = f"the 99% bound from blocks of {limits.block_s:g} s is {repetition.block_rate_upper:.2%}"
         yield failed(f"{missed}, in clusters (longest run {run}): {bound}, above {most:.0%}")
+    if limits.max_miss_run is not None and run > limits.max_miss_run:
+        yield failed(f"{run} misses in a row, more than {limits.max_miss_run}")
     last = repetition.last_p99_ms
     if last is None or last <= limits.drift_ms:
         return

@@ -27,6 +27,7 @@ _LEAST_AWAKE_S, _MOST_AWAKE_S = 1e-4, 1e-3
 _FORGET = 0.02
 _TIMER_SLACK_NS = 1000
 _PR_SET_TIMERSLACK = 29
+_TRIES, _INSTANT_S = 3, 1e-3
 # A camera said to be 60 Hz may send 59.94.
 RATE_SHORTFALL = 2e-3
 _STARVED = 0.5  # without a core for so much of a gap, the process may have lost what the camera sent
@@ -80,13 +81,12 @@ class Pacer(threading.Thread, ABC):
         self._begun.set()
 
     def _push(self, frame: Frame, due: float, waits: CoreWait) -> None:
-        pushed = time.monotonic()
-        now = (waits.seconds(), time.process_time())  # before the push: a wait within it makes the next frame late
+        pushed, waited, cpu = _counted(waits)  # before the push: a wait within it makes the next frame late
         self._stream.push(frame, captured_at=due)
         self.scheduled.append(due)
         self.pushed.append(pushed)
-        self.waited_s.append(now[0])
-        self.cpu_s.append(now[1])
+        self.waited_s.append(waited)
+        self.cpu_s.append(cpu)
 
     def wait(self, until_s: float, progress: Callable[[float], None] | None) -> None:
         """Wait until ``until_s`` seconds after the first frame (all of them: until the end), sampling the clocks and
@@ -102,7 +102,7 @@ class Pacer(threading.Thread, ABC):
                 return
             self._ended.wait(min(1.0, left) if left > 0 else 1.0)
         self.clocks.append(read_clocks())
-        if progress is not None:
+        if progress is not None and self.error is None:
             progress(self.duration_s)
 
 
@@ -201,6 +201,21 @@ class Thinning:
             return False
         self._due = max(self._due, at - self._period_s) + self._period_s
         return True
+
+
+def _counted(waits: CoreWait) -> tuple[float, float, float]:
+    """Now, and the seconds that threads waited for a core and computed until now.
+
+    All at one instant: a thread that loses its core between two of them would have its wait counted for one frame and
+    its delay for the next, which then looks like a pause.
+    """
+    for _ in range(_TRIES):
+        before = time.monotonic()
+        waited, cpu = waits.seconds(), time.process_time()
+        now = time.monotonic()
+        if now - before < _INSTANT_S:
+            break
+    return now, waited, cpu
 
 
 def _awake_next(awake: float, late: float) -> float:

@@ -14,9 +14,7 @@ import typer
 from gensoup.runtime.engine_options import Threads
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from gensoup.bench.device_profile import DeviceProfile, LatencyEstimate
+    from gensoup.bench.device_profile import LatencyEstimate
     from gensoup.bench.probe_plan import ProbePlan
     from gensoup.bench.probe_run import Step
 
@@ -75,6 +73,7 @@ def probe_command(
 
     from gensoup.bench.probe_kit import ProbeKit
     from gensoup.bench.probe_run import engines_named, probe_kit
+    from gensoup.bench.probe_text import print_profile
     from gensoup.runtime.errors import EngineError, UsageError
 
     plan = _plan(min_fps, max_latency_ms, seconds, frames, threads)
@@ -86,6 +85,15 @@ def probe_command(
         "--wheels": wheels,
     }
     opened = ProbeKit.load(kit)
+    steps: list[Step] = []
+
+    def noted(show: Callable[[Step], None]) -> Callable[[Step], None]:
+        def tell(step: Step) -> None:
+            steps.append(step)
+            show(step)
+
+        return tell
+
     if out.is_dir():
         raise UsageError(f"--out {out}: is a folder; name a file, such as {out / 'profile.json'}")
     if host is None:
@@ -93,19 +101,20 @@ def probe_command(
             raise UsageError(f"{foreign[0]}: belongs to --host; leave it out to measure this machine")
         engines = engines_named(engine)
         with _lines() if lines else _bar() as show:
-            profile = probe_kit(opened, out, plan, engines, retry=retry, told_step=show)
+            profile = probe_kit(opened, out, plan, engines, retry=retry, told_step=noted(show))
     else:
         from gensoup.bench.remote.address import Address
         from gensoup.bench.remote.flow import Job, probe_remotely
 
         job = Job(opened, out, plan, engine, retry, remote_dir, install, wheels)
         with _bar() as show:
-            profile = probe_remotely(Address.of(host, identity, known_hosts), job, show, _note)
+            profile = probe_remotely(Address.of(host, identity, known_hosts), job, noted(show), _note)
     if lines:
         return
-    print_profile(profile, Console())
+    print_profile(profile, out, Console())
     if profile.estimates:
-        Console().print(f"profile: {out}", markup=False, highlight=False, soft_wrap=True)
+        old = "" if steps else " (it was finished, nothing was measured; remove it to measure anew)"
+        Console().print(f"profile: {out}{old}", markup=False, highlight=False, soft_wrap=True)
         return
     raise EngineError(f"every graph failed, the first: {next(iter(profile.failures.values()))} ({out} has them all)")
 
@@ -185,53 +194,9 @@ def _note(line: str) -> None:
     Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_profile(profile: DeviceProfile, console: Console) -> None:
-    """A table of what was measured, and what failed."""
-    from rich.table import Table
-
-    from gensoup.bench.same_device import device_name
-
-    assert profile.kit is not None
-    console.print(
-        f"{device_name(profile.device)}: {profile.rate_hz:g} Hz, frames of {profile.kit.width} × {profile.kit.height}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-    table = Table(box=None)
-    for number, column in enumerate(("graph", "load", "first", "p50", "p95", "p99 ms", "95%", "frames", "")):
-        table.add_column(column, justify="left" if number in (0, 8) else "right", no_wrap=number == 0)
-    for key, one in profile.estimates.items():
-        detail = one.detail
-        assert detail is not None
-        low, high = detail.intervals["p99_ms"]
-        times = (_ms(value) for value in (detail.load_ms, detail.first_frame_ms, one.p50_ms, one.p95_ms, one.p99_ms))
-        verdict = "admitted" if one.p99_ms <= profile.kit.allowed_ms else "too slow"
-        doubt = "" if detail.settled else ", in doubt"
-        table.add_row(key, *times, f"{_ms(low)}–{_ms(high)}", str(one.frames), verdict + doubt)
-    console.print(table)
-    for key, reason in profile.failures.items():
-        console.print(f"failed: {key}: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    busy = [key for key, one in profile.estimates.items() if one.detail and (one.detail.taken_fraction or 0) > _BUSY]
-    if busy:
-        console.print(
-            f"others took more than {_BUSY:.0%} of the cores while {len(busy)} graphs were measured, {busy[0]} first: "
-            "their times are too long; let the machine rest and probe again",
-            style="yellow",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-
-
-_BUSY = 0.1
-
-
 def _outcome(outcome: LatencyEstimate | str) -> str:
+    from gensoup.bench.probe_text import milliseconds
+
     if isinstance(outcome, str):
         return f"failed: {outcome}"
-    return f"p99 {_ms(outcome.p99_ms)} ms of {outcome.frames} frames, {outcome.drops} dropped"
-
-
-def _ms(value: float) -> str:
-    return "∞" if value == float("inf") else f"{value:.1f}"
+    return f"p99 {milliseconds(outcome.p99_ms)} ms of {outcome.frames} frames, {outcome.drops} dropped"

@@ -46,7 +46,9 @@ def engines_named(text: str) -> tuple[str, ...]:
         for name in names:
             if name == "auto":
                 raise UsageError("--engine auto: name engines, or all: which is fastest depends on the network")
-            check_engine(name)
+            if name == ALL:
+                raise UsageError(f"--engine {text}: all stands alone; name engines, or all")
+            check_engine(name, ALL)
         if not names:
             raise UsageError("--engine: names no engine")
         return names

@@ -31,9 +31,10 @@ def print_verdict(verdict: Verdict, name: str, console: Console) -> None:
     console.print(f"[bold {COLOURS[outcome]}]{outcome}[/]  {reason}", highlight=False, soft_wrap=True)
     line("")
     source = verdict.source
+    threads = "" if verdict.threads is None else f" with {verdict.threads} threads"
     line(
-        f"{name}, {verdict.engine} {verdict.precision}, {source.width} × {source.height} at {verdict.rate_hz:g} Hz "
-        f"from {source.spec}, tier {verdict.tier}"
+        f"{name}, {verdict.engine} {verdict.precision}{threads}, {source.width} × {source.height} at "
+        f"{verdict.rate_hz:g} Hz from {source.spec}, tier {verdict.tier}"
     )
     _print_times(verdict, console)
     line(

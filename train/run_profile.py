@@ -16,13 +16,12 @@ from gensoup.export.graph import to_onnx
 from gensoup.runtime.device import fingerprint
 from gensoup.runtime.engines.catalogue import REFERENCE
 from gensoup.runtime.errors import UsageError
+from gensoup.train.given_profile import FUSED, RATE_TOLERANCE, check_given
 from gensoup.train.settings import Settings
 
 PROFILE_FILE = "device.json"  # what was probed here
 GIVEN_FILE = "device.given.json"  # a copy of a given profile: its presence says that nothing may be probed here
 PROBED_PRECISION = "fp32"  # what this machine is probed with
-RATE_TOLERANCE = 0.01  # 59.94 and 60 are one rate
-FUSED = "fp32-fused"  # the key of a trained, fused network beside the untrained one
 
 
 class RunProfile:
@@ -40,8 +39,7 @@ class RunProfile:
         self.given = given is not None or (run / GIVEN_FILE).exists()
         if given is not None:
             self.profile = DeviceProfile.load(given)
-            _check_rate(self.profile, settings)
-            _check_held(self.profile, settings, given)
+            check_given(self.profile, settings, given)
             _keep(self.profile, run)
         elif self.given:
             self.profile = DeviceProfile.load(run / GIVEN_FILE)
@@ -85,7 +83,7 @@ class RunProfile:
         precision = self._settings.precision
         if (reason := self.profile.failure(name, size, precision)) is not None:
             return f"failed on the device ({reason})"
-        return f"not in the device profile ({profile_key(name, size, precision)})"
+        return f"not in the device profile at {size} px in {precision}"
 
     def claim(self, name: str, size: int) -> dict[str, Any] | None:
         """What a bundle may say of the device its network was chosen for; None where nothing was timed.
@@ -176,30 +174,3 @@ def _keep(profile: DeviceProfile, run: Path) -> None:
         raise UsageError(f"--device-profile: the run in {run} began with other latencies; leave it out or start anew")
     if not copy.exists():
         profile.save(copy)
-
-
-def _check_rate(profile: DeviceProfile, settings: Settings) -> None:
-    """Refuse latencies of a slower rate than asked for: whether the device keeps up with the faster one, whose frames
-    come while the one before is still under way, they do not say."""
-    wanted = settings.min_fps
-    if wanted is not None and profile.rate_hz < wanted * (1 - RATE_TOLERANCE):
-        raise UsageError(
-            f"--device-profile: was measured at {profile.rate_hz:g} frames a second, --min-fps asks for {wanted:g}; "
-            f"probe the device at {wanted:g} or lower --min-fps"
-        )
-
-
-def _check_held(profile: DeviceProfile, settings: Settings, given: Path) -> None:
-    """Refuse a profile that knows none of what is asked, rather than to find that no architecture is admitted."""
-    asked = [(name, size) for name in settings.architectures for size in settings.sizes]
-    known = (profile.best(*one, settings.precision) or profile.failure(*one, settings.precision) for one in asked)
-    if any(one is not None for one in known):
-        return
-    held = profile.held()
-    sizes = ", ".join(sorted(held["sizes"], key=int)) or "nothing"
-    precisions = ", ".join(sorted(held["precisions"] - {FUSED})) or "no precision"
-    wanted = ", ".join(map(str, settings.sizes))
-    raise UsageError(
-        f"--device-profile {given}: has none of the networks asked for at {wanted} px in {settings.precision}, but "
-        f"{sizes} px in {precisions}; choose --size and --precision among them, or probe a kit with these"
-    )

@@ -98,13 +98,14 @@ def train_command(
 
     sizes = None if size is None else _sizes(size)
     _check_paths(data, out, config, weights_dir, device_profile, json, None if ablate is not None else resume)
-    if device_profile is not None and (min_fps is not None or max_latency_ms is not None):
-        DeviceProfile.load(device_profile)
+    asked = min_fps is not None or max_latency_ms is not None
+    given = DeviceProfile.load(device_profile) if device_profile is not None and asked else None
     from rich.console import Console
 
     from gensoup.runtime.console import stage_bars
     from gensoup.runtime.files import write_atomic
     from gensoup.train.genes import ASTROCYTE_SCALE
+    from gensoup.train.given_profile import check_given
     from gensoup.train.presets import compose, recompose
     from gensoup.train.remarks import remarks
     from gensoup.train.run_folder import ARMS, CONFIG_FILE
@@ -137,7 +138,9 @@ def train_command(
         settings = recompose(Settings.load(begun)[0], str(data), preset, config, options)
     else:
         settings = compose(str(data), preset, config, options)
-    if device_profile is not None and settings.limit_ms is None:
+    if device_profile is not None and given is not None:
+        check_given(given, settings, device_profile)
+    elif device_profile is not None and settings.limit_ms is None:
         raise UsageError("--device-profile: give --min-fps or --max-latency-ms too, what the device must hold")
     if settings.weights_dir is not None and not Path(settings.weights_dir).is_dir():
         raise DataError(f"--weights-dir {settings.weights_dir}: no such folder; name where the weights are")

@@ -109,7 +109,8 @@ def _notes(log: DeviceLog) -> Iterator[Finding]:
     if log.quota_stops > 0:
         yield Finding(Kind.NOTE, f"a quota of this control group stopped the process {log.quota_stops} times", "cpu")
     if log.processes:
-        yield Finding(Kind.NOTE, f"other processes were busy, in percent of a core: {_named(log.processes)}", "cpu")
+        told = "other processes were busy, in percent of a core (those that ended meanwhile are not seen)"
+        yield Finding(Kind.NOTE, f"{told}: {_named(log.processes)}", "cpu")
 
 
 def _named(shares: Mapping[str, float]) -> str:

@@ -46,12 +46,15 @@ def obstacle(name: str) -> GenSoupError | None:
     return None
 
 
-def check_engine(name: str) -> None:
-    """Raise UsageError for an engine that does not exist or cannot be used here, with those that can."""
-    if name == AUTO:
+def check_engine(name: str, choice: str = AUTO) -> None:
+    """Raise UsageError for an engine that does not exist or cannot be used here, with those that can.
+
+    choice: what stands for no engine in particular.
+    """
+    if name == choice:
         return
     obstacles = {other: obstacle(other) for other in ENGINES}
-    usable = ", ".join((AUTO, *(other for other, reason in obstacles.items() if reason is None)))
+    usable = ", ".join((choice, *(other for other, reason in obstacles.items() if reason is None)))
     if name not in obstacles:
         lacking = "; ".join(f"{other}: {_remedy(other, reason)}" for other, reason in obstacles.items() if reason)
         others = f" (not {lacking})" if lacking else ""

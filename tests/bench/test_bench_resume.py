@@ -120,8 +120,8 @@ def test_certify_goes_on_where_it_was_broken_off(
 @pytest.mark.usefixtures("short_certify")
 def test_nothing_to_go_on_with_is_told(gensoup: Run, tiny_bundle: Path) -> None:
     code, _, errors = gensoup("bench", tiny_bundle, "--tier", "certify", "--resume")
-    assert code == 70
-    assert "tiny.certify.npz: cannot be read" in errors
+    assert code == 64
+    assert "tiny.certify.npz: no such trace; leave the option out to begin" in errors
 
 
 def test_a_certify_shows_every_repetition(gensoup: Run, tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import time
 
 import numpy as np
 import pytest
+from gate_samples import latencies, trace_of
 
 from gensoup.bench import clocks
-from gensoup.bench.clocks import CoreWait, clock_faults, read_clocks
+from gensoup.bench.clocks import CoreWait, clock_faults, paused_seconds, read_clocks
 
 
 def samples(*, slept: float = 0.0, set_by: float = 0.0, slew: float = 0.0, count: int = 5) -> np.ndarray:
@@ -59,6 +60,25 @@ def test_clocks_are_read_at_one_instant_or_not_at_all(monkeypatch: pytest.Monkey
     ticking = iter(range(1000))
     monkeypatch.setattr(clocks.time, "monotonic", lambda: float(next(ticking)))
     assert np.isnan(read_clocks()).all()
+
+
+@pytest.mark.parametrize(
+    ("frame", "waited_s", "cpu_s", "paused"),
+    [
+        (7, 0.001, 0.007, True),  # stopped for 100 ms on an idle machine
+        (7, 0.055, 0.005, True),  # on a busy one: all threads wake up and wait for a core
+        (7, 0.097, 0.002, False),  # a core was missing
+        (7, 0.003, 0.098, False),  # the process computed
+        (0, 0.004, 0.003, False),  # held up by the last frame of the warm-up, which is not in the trace
+    ],
+)
+def test_a_frame_is_late_for_a_pause_or_for_want_of_a_core(
+    frame: int, waited_s: float, cpu_s: float, paused: bool
+) -> None:
+    trace = trace_of(latencies(64))
+    for values, late in ((trace.pushed, 0.1), (trace.waited_s, waited_s), (trace.cpu_s, cpu_s)):
+        values[frame] += late - (0 if values is trace.pushed else values[frame])
+    assert paused_seconds(trace) == pytest.approx(0.1 if paused else 0.0)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs CPU affinity, counted by Linux")

@@ -99,6 +99,14 @@ def test_late_because_the_cores_were_taken_counts_against_the_device() -> None:
     assert (verdict.verdict, verdict.misses) == (Outcome.FAIL, 1920)
 
 
+@pytest.mark.parametrize(("taken", "told"), [(0.69, True), (0.11, True), (0.09, False), (math.nan, False)])
+def test_cores_that_others_took_are_told_and_decide_nothing(taken: float, told: bool) -> None:
+    verdict = quick(trace_of(latencies(), idle=0.2, taken=taken))
+    assert verdict.verdict is Outcome.PASS
+    texts = [finding.text for finding in verdict.findings]
+    assert any(f"others took {taken:.0%} of all cores' time" in text for text in texts) == told
+
+
 @pytest.mark.parametrize("values", [latencies(), np.full(1920, 20.0)])
 @pytest.mark.parametrize(
     ("change", "reason"),

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
-from gensoup.bench.pacer import Thinning, _awake_next
+from gensoup.bench import pacer
+from gensoup.bench.pacer import ScheduledPacer, Thinning, _awake_next
 
 
 @pytest.mark.parametrize(
@@ -34,3 +39,32 @@ def test_a_late_wake_up_is_met_earlier_at_once_and_forgotten_slowly() -> None:
     for _ in range(1000):
         awake = _awake_next(awake, late=2e-5)
     assert awake == pytest.approx(1e-4, rel=0.01)
+
+
+def test_a_wait_while_the_counters_are_read_is_counted_for_the_frame_that_it_delays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else it is the next frame that is late, for no reason that the kernel knows of: a pause."""
+
+    class HeldUp:
+        calls, waited = 0, 0.0
+
+        def seconds(self) -> float:
+            self.calls += 1
+            if self.calls == 4:
+                time.sleep(0.2)
+                self.waited += 0.2
+            return self.waited
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(pacer, "CoreWait", HeldUp)
+    stream: Any = SimpleNamespace(push=lambda *_, **__: None)
+    paced = ScheduledPacer(stream, [np.zeros((2, 2, 3), np.uint8)], 64.0, 12)
+    paced.start()
+    paced.join()
+    ready = np.maximum(paced.scheduled, np.append(-np.inf, paced.pushed[:-1]))
+    stood, waited = np.array(paced.pushed) - ready, np.diff(paced.waited_s, prepend=0.0)
+    assert stood[3] > 0.15 and waited[3] == pytest.approx(0.2)
+    assert waited[4:].sum() == 0 and stood[4:].max() < 0.15

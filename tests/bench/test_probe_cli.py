@@ -22,7 +22,9 @@ def test_a_table_and_a_profile(make_kit: MakeKit, tiny_model: bytes, tmp_path: P
     assert code == 0 and out.exists()
     assert "small@32@fp32@onnxruntime-cpu" in said and f"profile: {out}" in said
     assert "failed: broken@32@fp32@onnxruntime-cpu: onnxruntime cannot load the model" in said
-    assert "2/2" in err
+    assert "2/2" in err and "nothing was measured" not in said
+    again = gensoup("probe", kit.path, "--out", out, *quick)
+    assert again[0] == 0 and f"profile: {out} (it was finished, nothing was measured; remove it" in again[1]
 
 
 def test_nothing_that_could_be_measured_is_an_error(
@@ -43,7 +45,8 @@ def test_nothing_that_could_be_measured_is_an_error(
         (("kit", "--max-latency-ms", "nan"), USAGE, "--max-latency-ms nan"),
         (("kit", "--frames", "8k"), USAGE, "--frames 8k: must be one of 480p"),
         (("kit", "--frames", "1080p@30"), USAGE, "--frames 1080p@30: must be one of"),
-        (("kit", "--engine", "tflite"), USAGE, "engine 'tflite': no such engine"),
+        (("kit", "--engine", "tflite"), USAGE, "engine 'tflite': no such engine; usable here: all, onnxruntime-cpu"),
+        (("kit", "--engine", "all,openvino-cpu"), USAGE, "--engine all,openvino-cpu: all stands alone"),
         (("kit", "--out", "kit"), USAGE, "--out kit: is a folder"),
         (("kit", "--wheels", "kit"), USAGE, "--wheels: belongs to --host"),
         (("kit", "--host", "a b"), USAGE, "--host a b: must be USER@HOST"),

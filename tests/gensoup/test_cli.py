@@ -179,6 +179,9 @@ def test_what_is_wrong_at_a_glance_waits_for_no_import(shapes: Path, tmp_path: P
     (full / "model.safetensors").touch()
     (full / "b.gensoup").touch()
     (tmp_path / "kit.json").write_text('{"graphs": []}', encoding="utf-8")
+    cart = tmp_path / "cart.json"
+    DeviceProfile({}, 30.0, {"squeezenet1_1@96@fp32": LatencyEstimate(1, 2, 3, 9, 0)}).save(cart)
+    held = ["--device-profile", str(cart), "--size", "128"]
     train, export = ["train", str(shapes), "--out"], ["export", str(full), "--out"]
     cases: list[tuple[int, list[str]]] = [
         (ERROR, ["train", "nowhere", "--out", new]),
@@ -191,6 +194,8 @@ def test_what_is_wrong_at_a_glance_waits_for_no_import(shapes: Path, tmp_path: P
         (USAGE, [*train, new, "--losses", "foo"]),
         (USAGE, [*train, new, "--optimizers", "foo"]),
         (ERROR, [*train, new, "--min-fps", "64", "--device-profile", str(tmp_path / "kit.json")]),
+        (USAGE, [*train, new, "--min-fps", "64", *held]),
+        (USAGE, [*train, new, "--min-fps", "30", *held]),
         (ERROR, ["report", "nowhere"]),
         (ERROR, ["export", "nowhere", "--out", "b.gensoup"]),
         (USAGE, [*export, new]),
@@ -214,7 +219,8 @@ for _, case in {cases!r}:
     lines = done.stderr.splitlines()
     assert len(lines) == len(cases) and all(line.startswith("error: ") for line in lines)
     assert lines[6].endswith("the presets are " + ", ".join(preset_names()))
-    assert "probe kit" in lines[9] and "gensoup train --out" in lines[10]
+    assert "probe kit" in lines[9] and "gensoup train --out" in lines[12]
+    assert "was measured at 30 frames" in lines[10] and "at 128 px in fp32, but 96 px" in lines[11]
     assert not Path(new).exists()
 
 

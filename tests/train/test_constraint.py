@@ -90,7 +90,7 @@ def test_a_given_profile_is_obeyed_and_copied(
     assert latency is not None and latency.p99_ms == HEADROOM * LIMIT
     reasons = {one.name: one.reason for one in admission.excluded}
     assert "p99 17.1 ms a frame, allowed 17.0 ms" in reasons["squeezenet1_1"]
-    assert "not in the device profile (mobilenet_v3_small@32@fp32)" in reasons["mobilenet_v3_small"]
+    assert "not in the device profile at 32 px in fp32" in reasons["mobilenet_v3_small"]
     (copy,) = run.iterdir()
     assert DeviceProfile.load(copy) == DeviceProfile.load(given)
     given.unlink()

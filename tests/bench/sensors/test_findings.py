@@ -124,5 +124,9 @@ def test_notes(make_log: Make) -> None:
         (Kind.NOTE, "the machine runs on its battery"),
         (Kind.NOTE, "the host of this virtual machine took 2.0% of the cores' time"),
         (Kind.NOTE, "a quota of this control group stopped the process 3 times"),
-        (Kind.NOTE, "other processes were busy, in percent of a core: updatedb (9) 71%"),
+        (
+            Kind.NOTE,
+            "other processes were busy, in percent of a core (those that ended meanwhile are not seen): "
+            "updatedb (9) 71%",
+        ),
     ]
