@@ -21,11 +21,12 @@ def test_rings_come_from_videos_folders_and_synthetic_frames(
     recorded = open_frames(str(video_file))
     assert all(frame.shape == (120, 160, 3) for frame in recorded.ring)
     assert (recorded.facts.kind, recorded.facts.stated_hz) == ("file", 20.0)
-    for number, size in enumerate([(60, 80), (60, 80), (90, 90)]):
+    for number, size in enumerate([*[(60, 80)] * 6, (90, 90)]):
         assert cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((*size, 3), number, np.uint8))
     folder = open_frames(str(tmp_path))
     assert {frame.shape for frame in folder.ring} == {(60, 80, 3)}
-    assert len(folder.ring) >= 4
+    assert [frame.mean() for frame in folder.ring[:6]] == [0, 1, 2, 3, 4, 5]  # all there are, before they are shifted
+    assert len(folder.ring) > 6
 
 
 @pytest.mark.parametrize(
