@@ -108,7 +108,7 @@ def test_a_cart_that_is_gone_for_good_can_be_gone_on_with_later(
 def test_what_the_cart_complains_of_is_told(sshd: Sshd, make_kit: MakeKit, tiny_model: bytes, tmp_path: Path) -> None:
     kit = make_kit({"a": tiny_model})
     job = Job(kit, tmp_path / "p.json", PLAN, "tensorrt", remote_dir=str(sshd.home))
-    with pytest.raises(RemoteError, match=rf"^{sshd.host}: engine 'tensorrt': .*usable here: auto, onnxruntime-cpu"):
+    with pytest.raises(RemoteError, match=rf"^{sshd.host}: engine 'tensorrt': .*usable here: all, onnxruntime-cpu"):
         probe_remotely(sshd.address, job, lambda step: None, lambda line: None)
     job.out.write_text("{}")
     with pytest.raises(UsageError, match=r"--out .*p\.json: malformed device profile"):
