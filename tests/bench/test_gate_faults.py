@@ -205,20 +205,29 @@ def test_cores_taken_away_count_against_the_device(tiny_bundle: Path) -> None:
     spin = ["stress-ng", "--cpu", "1"] if shutil.which("stress-ng") else ["sh", "-c", "while :; do :; done"]
 
     def pin() -> None:
+        os.setpgid(0, 0)  # no session of its own: each of those has its own share of the core
         os.sched_setaffinity(0, {core})
 
     spinners: list[subprocess.Popen[bytes]] = []
-    with gate_process(tiny_bundle, core) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "measuring\n"
-        try:
-            spinners += [subprocess.Popen(spin, stdout=subprocess.DEVNULL, preexec_fn=pin) for _ in range(8)]
-            time.sleep(0.7)
-        finally:
+    try:
+        for _ in range(8):  # ready, and stopped: to start them takes as long as the measurement
+            spinners.append(subprocess.Popen(spin, stdout=subprocess.DEVNULL, preexec_fn=pin))
+            time.sleep(0.05)
+            os.killpg(spinners[-1].pid, signal.SIGSTOP)
+        with gate_process(tiny_bundle, core) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "measuring\n"
             for spinner in spinners:
-                spinner.kill()
-                spinner.wait()
-        verdict = verdict_of(process)
+                os.killpg(spinner.pid, signal.SIGCONT)
+            time.sleep(0.7)
+            for spinner in spinners:
+                os.killpg(spinner.pid, signal.SIGKILL)
+            verdict = verdict_of(process)
+    finally:
+        for spinner in spinners:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(spinner.pid, signal.SIGKILL)
+            spinner.wait()
     assert verdict["verdict"] == "FAIL", verdict["reason"]
     assert verdict["taken_fraction"] > 0.1
 

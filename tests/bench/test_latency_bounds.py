@@ -48,5 +48,12 @@ def test_drops_are_infinite_and_broken_seconds_left_out() -> None:
     assert intervals(Blocks.of([alone], 15.625)) == {}
 
 
+def test_seconds_that_are_all_alike_have_one_percentile() -> None:
+    """In 30 blocks of 99 frames the 99th percentile is just beyond the last but one: rank 2,940.3."""
+    values = np.tile(np.arange(1.0, 100.0), 30)
+    for name, draws in resampled(Blocks.of([trace_of(values, rate=99.0)], 15.625)).items():
+        assert draws == pytest.approx(percentile(values, float(name[1:])))
+
+
 def test_an_interval_of_unknowns_is_unknown() -> None:
     assert all(math.isnan(end) for end in interval(np.array([1.0, math.nan])))
