@@ -85,8 +85,9 @@ def test_a_sensor_that_hangs_holds_up_neither_the_end_nor_the_truth() -> None:
     assert time.monotonic() - started < 5
     found = findings(recorder.log(), "onnxruntime-cpu")
     answers.set()
-    assert [one.kind for one in found] == [Kind.INVALID]
-    assert "gave no answer for 0.1 s" in found[0].text
+    # Within a tenth of a second the processor's counters may not have moved: then its load is not known either.
+    assert {one.kind for one in found} == {Kind.INVALID}
+    assert "gave no answer for 0.1 s" in found[-1].text
 
 
 def test_json_there_and_back() -> None:
