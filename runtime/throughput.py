@@ -52,12 +52,12 @@ class Throughput:
         """The threads start at once.
 
         classifier: with ``replicas``; one without is used in one thread. frames: BGR uint8 [height, width, 3], each an
-        array of its own; fetched by one thread at a time. workers: threads; None: one more than there are cores, as
-        one waits for its turn to decode now and then. Raises UsageError for no workers, EngineError as ``replicas``.
+        array of its own; fetched by one thread at a time. workers: threads; None: as many as there are cores.
+        Raises UsageError for no workers, EngineError as ``replicas``.
         """
         if workers is not None and workers < 1:
             raise UsageError(f"workers {workers}: must be at least 1")
-        count = usable_cores() + 1 if workers is None else workers
+        count = usable_cores() if workers is None else workers
         classifiers = classifier.replicas(count) if isinstance(classifier, ReplicableClassifier) else [classifier]
         self._frames = iter(frames)
         self._turn = threading.Lock()  # to fetch the next frame; guards _frames, _fetched, _ended
