@@ -125,7 +125,7 @@ def test_average_equals_its_recurrence() -> None:
     for value in values[1:]:
         with torch.no_grad():
             model.weight.fill_(value)
-        averager.update(model)
+        averager.update()
         expected = 0.75 * expected + 0.25 * value
     assert float(averager.weights["weight"]) == pytest.approx(expected)
 
