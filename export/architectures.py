@@ -36,7 +36,7 @@ class _ShuffleUnit(InvertedResidual):
         """As torchvision's."""
         graph = torch.jit.is_tracing() or torch.compiler.is_exporting()  # what is exported stays as it is
         if graph or not x.is_contiguous(memory_format=torch.channels_last):
-            return super().forward(x)  # type: ignore[no-any-return]
+            return super().forward(x)
         kept, changed = x.chunk(2, 1) if self.stride == 1 else (self.branch1(x), x)
         halves = [half.permute(0, 2, 3, 1) for half in (kept, self.branch2(changed))]
         return torch.stack(halves, -1).flatten(3).permute(0, 3, 1, 2)

@@ -1,8 +1,8 @@
 """Augmentation of whole batches on the training device: one affine sample, one colour map, CutMix or Mixup.
 
 Image for image it is, in distribution, torchvision's ``RandomResizedCrop`` (of a square), ``RandomRotation``, both
-flips and ``ColorJitter``, and batch for batch its ``CutMix`` and ``MixUp``. But what a rotation brings in from outside of
-a crop is the image itself and beyond it its mirror image, where torchvision's is black.
+flips and ``ColorJitter``, and batch for batch its ``CutMix`` and ``MixUp``. But what a rotation brings in from outside
+of a crop is the image itself and beyond it its mirror image, where torchvision's is black.
 """
 
 from __future__ import annotations

@@ -87,7 +87,8 @@ def decode(
     """Read every image of ``folder`` once, on all cores, into a memory-mapped file a step of preprocessing, under
     ``cache``.
 
-    Broken images are named and skipped. What is not written, their rows, is black. Raises WriteError when ``cache`` cannot be written or the disk is full.
+    Broken images are named and skipped. What is not written, their rows, is black. Raises WriteError when ``cache``
+    cannot be written or the disk is full.
     """
     count = len(folder.files)
     files: dict[int, int] = {}
@@ -141,7 +142,7 @@ def _write(file: int, images: NDArray[np.uint8], index: int, image: NDArray[np.u
     and an error of the disk would be a signal, not an OSError."""
     assert isinstance(images, np.memmap)
     place = images.offset + index * image.nbytes
-    left = memoryview(np.ascontiguousarray(image)).cast("B")
+    left = memoryview(image.tobytes())
     while len(left):
         written = os.pwrite(file, left, place)
         left, place = left[written:], place + written

@@ -13,13 +13,14 @@ from gensoup.export.architectures import initial_model
 from gensoup.export.batch_norm import reestimate_batch_norm
 from gensoup.runtime.errors import GenSoupError
 from gensoup.train.astrocytes import AstrocyteFactors, AstrocyteSettings
-from gensoup.train.breeding import Plan, torch_seed
+from gensoup.train.breeding import HEAT, Plan, torch_seed
 from gensoup.train.constraint import Admission
 from gensoup.train.failure import DivergedError, reason_of, release_memory
 from gensoup.train.genes import Alphabet, Recipe
 from gensoup.train.learner import ANNEALED, Course, Examples, Schedule, train
 from gensoup.train.ledger import Ledger, Record
 from gensoup.train.meter import ImageMeter
+from gensoup.train.residence import Residence
 from gensoup.train.scoring import Fitness, fitness_on
 from gensoup.train.settings import Settings
 from gensoup.train.soup import average
@@ -27,19 +28,21 @@ from gensoup.train.soup import average
 AVERAGE_SUFFIX = "-average"
 
 
-@dataclass(frozen=True)
+@dataclass
 class RoleData:
     """What the search may see: ``load`` gives the images of a role (``train``, ``search``, ``soup``, ``refit``, the
-    first two together, or ``all`` three) at an image size; each is asked for once and kept."""
+    first two together, or ``all`` three) at an image size; each is asked for once and kept, by the device that trains
+    where that has room."""
 
     load: Callable[[str, int], Examples]
     classes: int
+    residence: Residence = field(default_factory=lambda: Residence(torch.device("cpu")))
     _kept: dict[tuple[str, int], Examples] = field(default_factory=dict)
 
     def at(self, role: str, size: int) -> Examples:
         """The examples of ``role`` at ``size``."""
         if (role, size) not in self._kept:
-            self._kept[role, size] = self.load(role, size)
+            self._kept[role, size] = self.residence.place(self.load(role, size))
         return self._kept[role, size]
 
 
@@ -65,6 +68,7 @@ class Trainer:
         self.ledger = ledger
         self.meter = meter
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.data.residence = Residence(self.device)
         self.alphabet = Alphabet(
             tuple(candidate.name for candidate in admission.candidates),
             settings.losses,
@@ -73,13 +77,16 @@ class Trainer:
         )
 
     def individual(self, plan: Plan) -> Record:
-        """An individual of a generation, from the ledger where it is there already."""
-        generation = plan.place[1]
+        """An individual of a generation, or of a heat of generation 0, from the ledger where it is there already."""
+        phase, number, _ = plan.place
+        generation = 0 if phase == HEAT else number
         size = self.settings.size_of(generation, self._deploy_size(plan))
+        begun, done = self.settings.part_of(phase, number)
         start = end = 0.0
         if self.settings.schedule == "cosine":
-            start, end = (number / self.settings.generations for number in (generation, generation + 1))
-        course = self._course(plan, self.settings.epochs, Schedule(start, end, self.settings.warm_up), False)
+            start, end = ((generation + part) / self.settings.generations for part in (begun, done))
+        epochs = self.settings.epochs * (done - begun)
+        course = self._course(plan, epochs, Schedule(start, end, self.settings.warm_up), False)
         return self.ledger.get(plan.place) or self._attempt(plan, size, course)
 
     def branch(self, plan: Plan, on_step: Callable[[int, int], None]) -> Record:
@@ -191,7 +198,8 @@ class Trainer:
         afresh = (
             self.settings.branch_from == "initial" if plan.place[0] == "branch" else self.settings.inherit == "none"
         )
-        if not plan.parents or afresh:
+        going_on = bool(plan.parents) and plan.parents[0].place[0] == HEAT
+        if not plan.parents or (afresh and not going_on):
             return model
         best = self.settings.inherit == "best"
         alike = ("architecture", "loss") if best else ("architecture",)

@@ -33,7 +33,7 @@ SCHEMA_VERSION = 1
 DATABASE = "study.db"
 FOLDER = "individuals"
 
-Place = tuple[str, int, int]  # phase ("search", "branch" or "refit"), generation, index
+Place = tuple[str, int, int]  # phase ("heat", "search", "branch" or "refit"), generation, index
 
 
 @dataclass(frozen=True)

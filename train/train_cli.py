@@ -17,6 +17,12 @@ class Init(str, Enum):
     random = "random"
 
 
+class ExecutorKind(str, Enum):
+    """Who trains the individuals."""
+
+    inline = "inline"
+
+
 class Ablation(str, Enum):
     """What can be taken away to see what it does."""
 
@@ -74,6 +80,10 @@ def train_command(
     generations: Annotated[int | None, typer.Option(help="Generations of the search.")] = None,
     population: Annotated[int | None, typer.Option(help="Individuals of the first generation.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Epochs of an individual in a generation.")] = None,
+    halving: Annotated[
+        int | None,
+        typer.Option(help="Heats of generation 0, after each of which only the better half trains on; 0 (default)."),
+    ] = None,
     branch_epochs: Annotated[float | None, typer.Option(help="Epochs of each final branch.")] = None,
     refit_epochs: Annotated[
         float | None, typer.Option(help="Epochs of the fused network on all images but the sealed test's; 0: none.")
@@ -87,6 +97,18 @@ def train_command(
     threads: Annotated[
         int | None, typer.Option(help="CPU threads of the training; default: half of the cores.")
     ] = None,
+    executor: Annotated[
+        ExecutorKind, typer.Option(help="inline: this process trains one individual after the other.")
+    ] = ExecutorKind.inline,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where decoded images are kept for later runs; default: this user's cache.")
+    ] = None,
+    cache_gb: Annotated[
+        float, typer.Option(min=0, help="Gigabytes above which what was unused for longest goes from there.")
+    ] = 20.0,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Keep no decoded images: they go when the run ends.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the result (metrics.json) to this file too.")
@@ -97,6 +119,10 @@ def train_command(
     from gensoup.runtime.errors import DataError, MissingDependencyError, UsageError, WriteError
 
     sizes = None if size is None else _sizes(size)
+    if no_cache and cache is not None:
+        raise UsageError(f"--cache {cache}: and --no-cache exclude each other; leave one out")
+    if cache is not None and cache.resolve().is_relative_to(data.resolve()):
+        raise UsageError(f"--cache {cache}: lies in the dataset folder, which is never written to; name another place")
     _check_paths(data, out, config, weights_dir, device_profile, json, None if ablate is not None else resume)
     asked = min_fps is not None or max_latency_ms is not None
     given = DeviceProfile.load(device_profile) if device_profile is not None and asked else None
@@ -126,6 +152,7 @@ def train_command(
         "generations": generations,
         "population": population,
         "epochs": epochs,
+        "halving": halving,
         "branch_epochs": branch_epochs,
         "refit_epochs": refit_epochs,
         "batch_size": batch_size,
@@ -148,6 +175,8 @@ def train_command(
         from gensoup.export.run_files import METRICS_FILE
         from gensoup.train.ablation import ABLATION_FILE
         from gensoup.train.ablation import ablate as run_ablation
+        from gensoup.train.executor import Inline
+        from gensoup.train.image_cache import ImageCache
         from gensoup.train.report import REPORT_FILE, write_report
         from gensoup.train.run import train_run
     except ModuleNotFoundError as error:
@@ -157,10 +186,14 @@ def train_command(
     said = remarks(settings)  # now, and not only once hours have passed
     for line in said:
         Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    kept = None if no_cache else ImageCache(cache, cache_gb)
+    executors = {ExecutorKind.inline: Inline}
     try:
         with stage_bars() as progress:
             if ablate is not None:
-                result = run_ablation(settings, out, resume=resume, profile=device_profile, progress=progress)
+                result = run_ablation(
+                    settings, out, resume=resume, profile=device_profile, cache=kept, progress=progress
+                )
                 if json is not None:
                     write_atomic(json, (out / ABLATION_FILE).read_text(encoding="utf-8"))
                 console = Console()
@@ -170,7 +203,15 @@ def train_command(
                 for name in ARMS:
                     console.print(f"report: {out / name / REPORT_FILE}", markup=False, highlight=False, soft_wrap=True)
                 return
-            metrics = train_run(settings, out, resume=resume, profile=device_profile, progress=progress)
+            metrics = train_run(
+                settings,
+                out,
+                resume=resume,
+                profile=device_profile,
+                cache=kept,
+                executor=executors[executor](),
+                progress=progress,
+            )
         report = write_report(out)
     except WriteError as error:
         goes_on = out.exists() and any(out.rglob(CONFIG_FILE))

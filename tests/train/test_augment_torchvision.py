@@ -51,7 +51,7 @@ def traits(planes: Tensor) -> dict[str, Tensor]:
 
 
 def different(ours: Tensor, theirs: Tensor) -> dict[str, float]:
-    """Traits whose distributions a two-sample Kolmogorov–Smirnov test tells apart, each with its p, after Bonferroni."""
+    """Traits whose distributions a Kolmogorov–Smirnov test tells apart, each with its p, after Bonferroni."""
     one, other = traits(ours), traits(theirs)
     # A rounding error is no distribution: what does not vary is compared as a number.
     found = {}
