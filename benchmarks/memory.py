@@ -19,6 +19,7 @@ from pathlib import Path
 
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.bench.synth import write_dataset
+from gensoup.runtime.sources.synthetic import LABELS
 
 TRAINED = 1_200  # images that one individual trains, whatever the data set
 MOST_GROWTH = 1.1
@@ -67,15 +68,14 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "drawn"
-        write_dataset(source, options.images // 4)
+        write_dataset(source, options.images // len(LABELS))
         for factor in map(int, options.factors.split(",")):
             data = Path(scratch) / f"times{factor}"
             multiplied(source, data, factor)
             peak, decoded = peak_mib(data, options.size, Path(scratch) / f"run{factor}")
             rows.append({"factor": factor, "images": len(LabelledFolder.open(data)), "peak": peak, "decoded": decoded})
-    print(
-        "\n| data set | images | decoded, MiB | peak resident, MiB | over the smallest |\n| --- | --- | --- | --- | --- |"
-    )
+    print("\n| data set | images | decoded, MiB | peak resident, MiB | over the smallest |")
+    print("| --- | --- | --- | --- | --- |")
     for row in rows:
         over = row["peak"] / rows[0]["peak"]
         print(f"| {row['factor']} × | {row['images']:,} | {row['decoded']:.0f} | {row['peak']:.0f} | {over:.2f} |")

@@ -86,9 +86,8 @@ def main() -> None:
                     found.setdefault(name, []).append(row)
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", str(old)], cwd=ROOT, check=True)
-    print(
-        "| what | wall s | core s | images | wall, before over it | MCC on test by seed |\n| --- | --- | --- | --- | --- | --- |"
-    )
+    print("| what | wall s | core s | images | wall, before over it | MCC on test by seed |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for name, rows in found.items():
         wall, core, images = (statistics.median(row[key] for row in rows) for key in ("wall", "core", "images"))
         over = statistics.median(one["wall"] / row["wall"] for one, row in zip(found["before"], rows, strict=True))

@@ -74,9 +74,8 @@ def table(found: dict[str, dict[str, list[dict[str, Any]]]], flops: float, peak:
         middle = statistics.median(rates)
         spread = f"{middle:.0f} ({min(rates):.0f}–{max(rates):.0f})"
         over = ratio(found, contender)
-        lines.append(
-            f"| {contender} | {alone[0]} | {alone[1]} | {spread} | {core:.2f} | {middle * flops / peak:.1%} | {over:.2f} |"
-        )
+        share = middle * flops / peak
+        lines.append(f"| {contender} | {alone[0]} | {alone[1]} | {spread} | {core:.2f} | {share:.1%} | {over:.2f} |")
     return lines
 
 

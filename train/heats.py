@@ -30,21 +30,21 @@ def after_heats(trainer: Trainer, executor: Executor, plans: Sequence[Plan], on_
         )
         if not ranked:
             raise GenSoupError(f"every individual of generation 0 failed; the first: {records[0].reason}")
-        going_on = {record.place[2]: record for record in ranked[: survivors(len(left), settings)]}
+        going_on = {record.place[2]: record for record in ranked[: survivors(len(left))]}
         left = [
             replace(plan, parents=(going_on[plan.place[2]],), share=1.0) for plan in left if plan.place[2] in going_on
         ]
     return left
 
 
-def survivors(count: int, settings: Settings) -> int:
-    """How many of ``count`` go on: the better half, but enough for a generation."""
-    return min(count, max(settings.population_min, -(-count // 2)))
+def survivors(count: int) -> int:
+    """How many of ``count`` go on: the better half, but two at least, for the next generation needs parents."""
+    return min(count, max(2, -(-count // 2)))
 
 
 def entries(count: int, settings: Settings) -> list[int]:
     """How many train in each heat, and at last in generation 0 itself, of ``count`` that begin and if none fails."""
     numbers = [count]
     for _ in range(settings.halving):
-        numbers.append(survivors(numbers[-1], settings))
+        numbers.append(survivors(numbers[-1]))
     return numbers

@@ -45,10 +45,9 @@ def test_parts_double_and_join_to_one(tmp_path: Path) -> None:
     assert [settings(tmp_path, halving=2).part_of("heat", number) for number in range(2)] == [(0, 0.25), (0.25, 0.5)]
 
 
-def test_half_goes_on_but_enough_for_a_generation(tmp_path: Path) -> None:
-    values = settings(tmp_path, halving=3)
-    assert [survivors(count, values) for count in (12, 7, 3, 2, 1)] == [6, 4, 2, 2, 1]
-    assert entries(12, values) == [12, 6, 3, 2]
+def test_half_goes_on_but_two_at_least(tmp_path: Path) -> None:
+    assert [survivors(count) for count in (12, 7, 3, 2, 1)] == [6, 4, 2, 2, 1]
+    assert entries(12, settings(tmp_path, halving=3)) == [12, 6, 3, 2]
 
 
 @pytest.mark.parametrize("rounds", [-1, 5, 1.5])
