@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.distributions import FloatDistribution
 from optuna.exceptions import OptunaError
 from optuna.trial import TrialState, create_trial
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from sqlalchemy.exc import SQLAlchemyError
 from torch import Tensor
 
@@ -130,9 +132,16 @@ class Ledger:
 
     def add(self, record: Record, weights: dict[str, dict[str, Tensor]]) -> None:
         """Commit an individual. weights: suffix ("" for its own) → state dict, written first."""
-        for suffix, state in weights.items():
-            content = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-            write_atomic(self.weights_path(record.name + suffix), save(content))
+        self.store(record, {suffix: packed(state) for suffix, state in weights.items()})
+        self.commit(record)
+
+    def store(self, record: Record, weights: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Write the weights of an individual that is yet to be committed, by suffix, as :func:`packed` gives them."""
+        for suffix, content in weights.items():
+            write_atomic(self.weights_path(record.name + suffix), content.tobytes())
+
+    def commit(self, record: Record) -> None:
+        """Commit an individual whose weights are there."""
         # Optuna's optimum and its plots leave out what is pruned or failed.
         unscored = TrialState.PRUNED if record.complete else TrialState.FAIL
         values = {"name": record.name, **{key: value for key, value in vars(record).items() if key != "genes"}}
@@ -154,11 +163,15 @@ class Ledger:
 
     def weights(self, name: str) -> dict[str, Tensor]:
         """The weights of a finished individual. Raises GenSoupError when they are gone."""
+        return unpacked(self.packed_weights(name), self.weights_path(name))
+
+    def packed_weights(self, name: str) -> NDArray[np.uint8]:
+        """The same as the bytes of their file."""
         path = self.weights_path(name)
         try:
-            return load_file(path)
-        except Exception as error:  # safetensors raises FileNotFoundError, its own and, damaged, others
-            raise GenSoupError(f"{path}: cannot be read, the run cannot be resumed; start it anew") from error
+            return np.fromfile(path, np.uint8)
+        except OSError as error:
+            raise _lost(path) from error
 
     def weights_path(self, name: str) -> Path:
         """Where an individual's weights are."""
@@ -168,6 +181,23 @@ class Ledger:
         """Remove the weights of individuals that nothing can descend from any more; their records stay."""
         for name in names:
             self.weights_path(name).unlink(missing_ok=True)
+
+
+def packed(state: Mapping[str, Tensor]) -> NDArray[np.uint8]:
+    """A state dict as the bytes of a safetensors file."""
+    return np.frombuffer(save({key: value.detach().cpu().contiguous() for key, value in state.items()}), np.uint8)
+
+
+def unpacked(content: NDArray[np.uint8], path: Path) -> dict[str, Tensor]:
+    """The state dict in the bytes of a safetensors file. path: that file's. Raises GenSoupError when it is damaged."""
+    try:
+        return load(content.tobytes())
+    except Exception as error:  # safetensors raises its own and, damaged, others
+        raise _lost(path) from error
+
+
+def _lost(path: Path) -> GenSoupError:
+    return GenSoupError(f"{path}: cannot be read, the run cannot be resumed; start it anew")
 
 
 def _record(trial: optuna.trial.FrozenTrial) -> Record:

@@ -105,7 +105,7 @@ def _train(
         with ImageMeter(one.name for one in admission.candidates) as meter:
             trainer = Trainer(settings, admission, data, Ledger(out, about, started), meter)
             ranked = evolve(trainer, executor, progress)
-            finished = finish(trainer, ranked, run_profile, progress)
+            finished = finish(trainer, executor, ranked, run_profile, progress)
             metrics = conclude(out, split, trainer, finished, fingerprint, notes, run_profile, progress)
         metrics["device"] = dict(run_profile.profile.device)
         metrics["seconds"] = round(trainer.ledger.seconds, 1)
