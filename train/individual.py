@@ -111,6 +111,13 @@ class Tutor:
         examples = self.data.at("search", size)
         return fitness_on(model, examples.images, examples.targets, self.device)
 
+    def inherits(self, plan: Plan) -> bool:
+        """Whether an individual may start from its parents' weights."""
+        if plan.place[0] == "branch":
+            return self.settings.branch_from == "ancestor"
+        going_on = bool(plan.parents) and plan.parents[0].place[0] == HEAT
+        return bool(plan.parents) and (going_on or self.settings.inherit != "none")
+
     def scored_size(self, task: Task) -> int:
         """The image size at which what became of a task is scored."""
         return self._deploy_size(task.plan) if self.settings.score_size == "deploy" else task.size
@@ -205,11 +212,7 @@ class Tutor:
         candidate = self.admission.candidate(recipe.architecture)
         model = initial_model(recipe.architecture, self.data.classes, self.settings.seed, candidate.pretrained)
         model = model.to(self.device)
-        afresh = (
-            self.settings.branch_from == "initial" if plan.place[0] == "branch" else self.settings.inherit == "none"
-        )
-        going_on = bool(plan.parents) and plan.parents[0].place[0] == HEAT
-        if not plan.parents or (afresh and not going_on):
+        if not self.inherits(plan):
             return model
         best = self.settings.inherit == "best"
         alike = ("architecture", "loss") if best else ("architecture",)

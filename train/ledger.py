@@ -188,7 +188,7 @@ def packed(state: Mapping[str, Tensor]) -> NDArray[np.uint8]:
     return np.frombuffer(save({key: value.detach().cpu().contiguous() for key, value in state.items()}), np.uint8)
 
 
-def unpacked(content: NDArray[np.uint8], path: Path) -> dict[str, Tensor]:
+def unpacked(content: NDArray[np.uint8], path: Path | str) -> dict[str, Tensor]:
     """The state dict in the bytes of a safetensors file. path: that file's. Raises GenSoupError when it is damaged."""
     try:
         return load(content.tobytes())
@@ -196,7 +196,7 @@ def unpacked(content: NDArray[np.uint8], path: Path) -> dict[str, Tensor]:
         raise _lost(path) from error
 
 
-def _lost(path: Path) -> GenSoupError:
+def _lost(path: Path | str) -> GenSoupError:
     return GenSoupError(f"{path}: cannot be read, the run cannot be resumed; start it anew")
 
 
