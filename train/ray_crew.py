@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gensoup.runtime.errors import GenSoupError, UsageError
+from gensoup.runtime.errors import GenSoupError
+from gensoup.train.ray_share import Share
 from gensoup.train.ray_worker import Context, Result, Shards, Worker, versions
 from gensoup.train.task import Task
 
@@ -18,21 +19,6 @@ TRIES = 3  # how many workers one individual may lose before it counts as the ca
 PATIENCE_S = 600.0  # without a single worker
 LOOK_S = 1.0  # between two looks whether the cluster has changed
 CLOSE_S = 5.0
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one worker takes. gpus: None is one where the cluster has any. cpus: where it takes no GPU, None is as many
-    as a training has threads."""
-
-    cpus: int | None = None
-    gpus: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.cpus is not None and self.cpus < 1:
-            raise UsageError(f"--worker-cpus {self.cpus}: must be at least 1")
-        if self.gpus is not None and (self.gpus < 0 or (self.gpus > 1 and self.gpus != int(self.gpus))):
-            raise UsageError(f"--worker-gpus {self.gpus:g}: must be a share of one, as 0.5, or a whole number")
 
 
 @dataclass(frozen=True)
@@ -57,7 +43,7 @@ class Crew:
     def __init__(self, ray: Any, share: Share, context: Context) -> None:
         """ray: connected. Raises UsageError when the cluster offers no place for a single worker."""
         self._ray = ray
-        self._resources = _resources(share, ray.cluster_resources(), context.settings.threads)
+        self._resources = share.resources(ray.cluster_resources(), context.settings.threads)
         self._context = ray.put(context)
         self._device = "cuda" if self._resources["num_gpus"] else "cpu"
         self._starting: dict[Any, Any] = {}  # reference → worker
@@ -190,23 +176,6 @@ class Crew:
             )
         elif not self._at_work:
             time.sleep(LOOK_S)
-
-
-def _resources(share: Share, offered: Mapping[str, float], threads: int) -> dict[str, float]:
-    """What a worker asks of Ray. Raises UsageError when no machine could have it."""
-    gpus = share.gpus if share.gpus is not None else float(offered.get("GPU", 0) >= 1)
-    if gpus > offered.get("GPU", 0):
-        raise UsageError(
-            f"--worker-gpus {gpus:g}: the cluster offers {offered.get('GPU', 0):g} GPUs; leave it out, or start Ray "
-            "with --num-gpus on the machines that have some"
-        )
-    if gpus:
-        return {"num_gpus": gpus, "num_cpus": share.cpus or 0}
-    cpus = share.cpus or threads
-    if cpus > offered.get("CPU", 0):
-        name = "--worker-cpus" if share.cpus else "--threads"
-        raise UsageError(f"{name} {cpus}: the cluster offers {offered.get('CPU', 0):g} cores; ask for fewer")
-    return {"num_gpus": 0, "num_cpus": cpus}
 
 
 def _is_loss(ray: Any, error: BaseException) -> bool:

@@ -12,7 +12,8 @@ from gensoup.train.executor import OnStep
 from gensoup.train.individual import Trainer
 from gensoup.train.ledger import Record
 from gensoup.train.ray_cluster import connected
-from gensoup.train.ray_crew import Crew, Job, Lost, Share, lost_cluster
+from gensoup.train.ray_crew import Crew, Job, Lost, lost_cluster
+from gensoup.train.ray_share import Share
 from gensoup.train.ray_worker import Context, Result
 from gensoup.train.shipping import shipped
 from gensoup.train.task import Task
@@ -32,6 +33,11 @@ class RayExecutor:
         self._trainer: Trainer | None = None
         self._crew: Crew | None = None
         self._examples: dict[tuple[str, int], Any] = {}  # references, by role and image size
+
+    @property
+    def notes(self) -> list[str]:
+        """What may not be as the user thinks, a line each."""
+        return self._share.notes(self._ray.cluster_resources())
 
     def train(self, trainer: Trainer, plans: Sequence[Plan], on_step: OnStep | None = None) -> Iterator[Record]:
         """See :class:`gensoup.train.executor.Executor`; in the order of the plans."""

@@ -1,4 +1,4 @@
-"""``gensoup train`` and ``gensoup report``."""
+"""``gensoup train``."""
 
 from __future__ import annotations
 
@@ -9,18 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
+from gensoup.train.executor_cli import ExecutorKind, Workers
+
 
 class Init(str, Enum):
     """Initial weights."""
 
     pretrained = "pretrained"
     random = "random"
-
-
-class ExecutorKind(str, Enum):
-    """Who trains the individuals."""
-
-    inline = "inline"
 
 
 class Ablation(str, Enum):
@@ -98,8 +94,26 @@ def train_command(
         int | None, typer.Option(help="CPU threads of the training; default: half of the cores.")
     ] = None,
     executor: Annotated[
-        ExecutorKind, typer.Option(help="inline: this process trains one individual after the other.")
+        ExecutorKind,
+        typer.Option(help="inline: this process trains one individual after the other; ray: several workers do."),
     ] = ExecutorKind.inline,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT of a Ray cluster's head, or auto; default: workers on this machine alone."),
+    ] = None,
+    worker_cpus: Annotated[
+        int | None, typer.Option(help="Cores that a worker of --executor ray takes; default: --threads.")
+    ] = None,
+    worker_gpus: Annotated[
+        float | None,
+        typer.Option(help="GPUs that a worker takes, or a share of one; default: 1 where there are any."),
+    ] = None,
+    ledger: Annotated[
+        str | None,
+        typer.Option(
+            help="Database of the run's individuals, postgresql://USER@HOST/NAME; default: a file in the run folder."
+        ),
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Where decoded images are kept for later runs; default: this user's cache.")
     ] = None,
@@ -126,6 +140,8 @@ def train_command(
     _check_paths(data, out, config, weights_dir, device_profile, json, None if ablate is not None else resume)
     asked = min_fps is not None or max_latency_ms is not None
     given = DeviceProfile.load(device_profile) if device_profile is not None and asked else None
+    workers = Workers(executor, ray_address, worker_cpus, worker_gpus)
+    workers.check()
     from rich.console import Console
 
     from gensoup.runtime.console import stage_bars
@@ -175,7 +191,6 @@ def train_command(
         from gensoup.export.run_files import METRICS_FILE
         from gensoup.train.ablation import ABLATION_FILE
         from gensoup.train.ablation import ablate as run_ablation
-        from gensoup.train.executor import Inline
         from gensoup.train.image_cache import ImageCache
         from gensoup.train.report import REPORT_FILE, write_report
         from gensoup.train.run import train_run
@@ -183,22 +198,32 @@ def train_command(
         raise MissingDependencyError(error.name or "torch", "train") from error
     if precision is not None and settings.limit_ms is None:
         raise UsageError("--precision: says whose latency counts; give --min-fps or --max-latency-ms too")
+
+    def note(line: str) -> None:
+        Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
     said = remarks(settings)  # now, and not only once hours have passed
     for line in said:
-        Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        note(line)
     kept = None if no_cache else ImageCache(cache, cache_gb)
-    executors = {ExecutorKind.inline: Inline}
     try:
-        with stage_bars() as progress:
+        with workers.opened(note) as trainers, stage_bars() as progress:
             if ablate is not None:
                 result = run_ablation(
-                    settings, out, resume=resume, profile=device_profile, cache=kept, progress=progress
+                    settings,
+                    out,
+                    resume=resume,
+                    profile=device_profile,
+                    cache=kept,
+                    executor=trainers,
+                    ledger=ledger,
+                    progress=progress,
                 )
                 if json is not None:
                     write_atomic(json, (out / ABLATION_FILE).read_text(encoding="utf-8"))
                 console = Console()
                 for line in ablation_notes(result):
-                    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+                    note(line)
                 console.print(_ablation_table(result))
                 for name in ARMS:
                     console.print(f"report: {out / name / REPORT_FILE}", markup=False, highlight=False, soft_wrap=True)
@@ -209,7 +234,8 @@ def train_command(
                 resume=resume,
                 profile=device_profile,
                 cache=kept,
-                executor=executors[executor](),
+                executor=trainers,
+                ledger=ledger,
                 progress=progress,
             )
         report = write_report(out)
@@ -222,38 +248,6 @@ def train_command(
     print_notes(metrics, console, said)
     console.print(result_table(metrics))
     console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
-
-
-def report_command(
-    run: Annotated[Path, typer.Argument(help="Run folder of a finished training.")],
-    trace: Annotated[
-        Path | None, typer.Option(help="Trace of gensoup bench --trace: latency timeline, histogram.")
-    ] = None,
-    bench: Annotated[Path | None, typer.Option(help="Result of gensoup bench --json.")] = None,
-    evaluation: Annotated[Path | None, typer.Option("--eval", help="Result of gensoup eval --json.")] = None,
-) -> None:
-    """Write a run's report.html again, with the deployed bundle's accuracy and frame rate."""
-    from rich.console import Console
-
-    from gensoup.bench.measurement import Measurement
-    from gensoup.export.run_files import METRICS_FILE, check_finished
-    from gensoup.runtime.errors import MissingDependencyError
-    from gensoup.runtime.files import check_writable
-    from gensoup.train.deployed import Deployed
-
-    check_finished(run, METRICS_FILE)
-    check_writable(run / METRICS_FILE)
-    Deployed.read(run, bench, evaluation)
-    if trace is not None:
-        Measurement.load(trace)
-    try:  # after all that can be told without PyTorch, which takes seconds to import
-        from gensoup.train.report import write_report
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(error.name or "torch", "train") from error
-
-    Console().print(
-        f"report: {write_report(run, bench=bench, trace=trace, evaluation=evaluation)}", markup=False, soft_wrap=True
-    )
 
 
 def print_notes(metrics: dict[str, Any], console: Any, said: Sequence[str] = ()) -> None:
