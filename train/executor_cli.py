@@ -47,8 +47,9 @@ class Workers:
         import_ray()
 
     @contextlib.contextmanager
-    def opened(self, note: Callable[[str], None]) -> Iterator[Executor]:
-        """The executor, its workers at hand for the time of the block. note: takes a line that the user should see."""
+    def opened(self, threads: int, note: Callable[[str], None]) -> Iterator[Executor]:
+        """The executor, its workers at hand for the time of the block. threads: of a training. note: takes a line that
+        the user should see."""
         if self.kind is ExecutorKind.inline:
             from gensoup.train.executor import Inline
 
@@ -57,7 +58,7 @@ class Workers:
         from gensoup.train.ray_executor import ray_executor
         from gensoup.train.ray_share import Share
 
-        with ray_executor(self.address, Share(self.cpus, self.gpus)) as executor:
+        with ray_executor(self.address, Share(self.cpus, self.gpus), threads) as executor:
             for line in executor.notes:
                 note(line)
             yield executor

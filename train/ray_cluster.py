@@ -60,7 +60,11 @@ def connected(address: str | None) -> Iterator[Any]:
             }
         else:
             check_address(address)
+            host, _, port = address.rpartition(":")
+            if host == "localhost" or host.startswith("127."):  # Ray takes this machine's own address then
+                check_address(f"{ray.util.get_node_ip_address()}:{port}")
             options = {"address": address}
+            os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "3")  # tries, each of which may take 30 s
         try:
             ray.init(**options, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # of many kinds, RuntimeError, ConnectionError, ValueError and Ray's own

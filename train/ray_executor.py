@@ -106,12 +106,14 @@ class RayExecutor:
 
 
 @contextlib.contextmanager
-def ray_executor(address: str | None, share: Share) -> Iterator[RayExecutor]:
+def ray_executor(address: str | None, share: Share, threads: int) -> Iterator[RayExecutor]:
     """Workers on the cluster at ``address``, None: on this machine alone, for the time of the block.
 
-    Raises what :func:`gensoup.train.ray_cluster.connected` raises.
+    threads: of a training. Raises what :func:`gensoup.train.ray_cluster.connected` raises, and UsageError where the
+    cluster has no room for one worker.
     """
     with connected(address) as ray:
+        share.resources(ray.cluster_resources(), threads)
         executor = RayExecutor(ray, share)
         try:
             yield executor

@@ -207,7 +207,7 @@ def train_command(
         note(line)
     kept = None if no_cache else ImageCache(cache, cache_gb)
     try:
-        with workers.opened(note) as trainers, stage_bars() as progress:
+        with workers.opened(settings.threads, note) as trainers, stage_bars() as progress:
             if ablate is not None:
                 result = run_ablation(
                     settings,
