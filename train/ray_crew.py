@@ -188,7 +188,7 @@ def _told(error: Exception) -> Exception:
     """What a user is told of an error that ends the run."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, GenSoupError):
-        return GenSoupError(f"a worker: {cause}")
+        return GenSoupError(f"a worker: {(str(cause).splitlines() or ['?'])[0]}")
     if cause is not None:
         return RuntimeError(f"a worker: {type(cause).__name__}: {cause}")
     return lost_cluster(error)

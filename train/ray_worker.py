@@ -21,7 +21,7 @@ from gensoup.train.learner import Examples
 from gensoup.train.ledger import Record, packed, unpacked
 from gensoup.train.meter import ImageMeter
 from gensoup.train.settings import Settings
-from gensoup.train.shipping import Arrivals, NotHere, ShippedExamples, read_shard
+from gensoup.train.shipping import Arrivals, NotHere, ReadShard, ShippedExamples, read_shard
 from gensoup.train.task import Task
 
 Packed = NDArray[np.uint8]
@@ -108,7 +108,7 @@ class Worker:
         for place, reference in examples.items():
             if place not in self._here:
                 sent: ShippedExamples = ray.get(reference)
-                read = None if shards is None else lambda *part: ray.get(shards.read.remote(*part))
+                read = None if shards is None else _reader(ray, shards)
                 try:
                     self._here[place] = self._arrivals.examples(sent, read)
                 except NotHere:
@@ -123,6 +123,19 @@ class Worker:
     def close(self) -> None:
         """Give back what is shared with others of this machine."""
         self._arrivals.close()
+
+
+def _reader(ray: Any, shards: Any) -> ReadShard:
+    """Asks ``shards``; what goes wrong there is raised here as it was there."""
+
+    def read(path: str, start: int, stop: int) -> NDArray[np.uint8]:
+        try:
+            part: NDArray[np.uint8] = ray.get(shards.read.remote(path, start, stop))
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        return part
+
+    return read
 
 
 class Shards:

@@ -106,7 +106,8 @@ def short_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def nodes(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+def nodes(short_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")  # read when Ray is imported
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import_ray()
@@ -123,9 +124,17 @@ def until(true: Callable[[], object], seconds: float) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def settings(shapes: Path, make_settings: Callable[..., Settings]) -> Settings:
-    return make_settings(shapes, population=4, branches=2, refit_epochs=1.0)
+    return make_settings(shapes, epochs=0.5, branches=2, branch_epochs=0.5, refit_epochs=0.0)
+
+
+@pytest.fixture(scope="module")
+def inline(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run by one process."""
+    run = tmp_path_factory.mktemp("inline") / "run"
+    train_run(settings, run, progress=silent)
+    return run
 
 
 def outcome(run: Path) -> tuple[Any, ...]:
@@ -149,30 +158,28 @@ class Poison:
 
 
 def test_two_nodes_of_which_one_dies(
-    nodes: Nodes, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nodes: Nodes, settings: Settings, inline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One node has the images by their path, the other gets them sent, for there the path leads nowhere; the first dies
     in the middle of generation 0. Then an individual kills whoever trains it."""
     ray = import_ray()
-    train_run(settings, tmp_path / "inline", progress=silent)
-    monkeypatch.chdir(tmp_path)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
 
     def relative(examples: Examples) -> ShippedExamples:
-        sent = shipped(examples)
-        return replace(sent, path=os.path.relpath(sent.path))
+        found = shipped(examples)
+        return replace(found, path=os.path.relpath(found.path))
 
     monkeypatch.setattr(ray_executor, "shipped", relative)
     here, there = nodes.add(tmp_path), nodes.add(elsewhere)
-    trained: set[str] = set()
+    sent: set[str] = set()
     steps: list[int] = []
 
     def watch(stage: str, done: int, total: int) -> None:
         if stage == "search":
             steps.append(done)
+            sent.update(path.name for path in (cache_root() / "shipped").glob("*.npy"))
             if done == 1:
-                trained.update(path.name for path in (cache_root() / "shipped").glob("*.npy"))
                 nodes.kill(here)
 
     with ray_executor.ray_executor(nodes.address, Share(), threads=1) as executor:
@@ -180,9 +187,9 @@ def test_two_nodes_of_which_one_dies(
         train_run(settings, tmp_path / "run", executor=executor, progress=watch)
         del held
         assert len(ray.nodes()) == 3 and sum(node["Alive"] for node in ray.nodes()) == 2
-        assert trained, "no images were sent"
+        assert sent, "no images were sent"
         assert steps == list(range(1, len(steps) + 1))
-        assert outcome(tmp_path / "run") == outcome(tmp_path / "inline")
+        assert outcome(tmp_path / "run") == outcome(inline)
 
         task = Trainer.task
         poisoned = ("search", 0, 1)
@@ -202,33 +209,30 @@ def test_two_nodes_of_which_one_dies(
     del there
 
 
-def test_interrupted_and_killed_it_goes_on(settings: Settings, tmp_path: Path, short_folder: Path) -> None:
+def test_interrupted_and_killed_it_goes_on(
+    settings: Settings, inline: Path, tmp_path: Path, short_folder: Path
+) -> None:
     """A cluster of the command's own: Ctrl-C ends it in order; killed, head and all, it costs nothing that is in the
     ledger. What was begun by workers ends inline in the same bytes."""
     config, run = tmp_path / "config.yaml", tmp_path / "run"
-    train_run(settings, tmp_path / "inline", progress=silent)
-    config.write_text((tmp_path / "inline" / CONFIG_FILE).read_text(encoding="utf-8"), encoding="utf-8")
+    config.write_text((inline / CONFIG_FILE).read_text(encoding="utf-8"), encoding="utf-8")
     command = [sys.executable, "-m", "gensoup", "train", settings.data, "--out", str(run), "--config", str(config)]
     command += ["--executor", "ray", "--no-cache"]
     environment = {**os.environ, "TMPDIR": str(short_folder), "OMP_NUM_THREADS": "1"}
-    done = 0
-    for end in (signal.SIGINT, signal.SIGKILL):
-        resumed = ["--resume"] if done else []
+    for number, end in enumerate((signal.SIGINT, signal.SIGKILL), 2):
+        resumed = ["--resume"] if run.exists() else []
         with subprocess.Popen([*command, *resumed], env=environment, stderr=subprocess.PIPE, text=True) as process:
-            until(lambda process=process, done=done: process.poll() is not None or count(run) > done, 100)
-            process.send_signal(end)
-            _, complaint = process.communicate(timeout=60)
+            try:
+                until(lambda number=number: len(list(run.glob("individuals/*.safetensors"))) >= number, 120)
+                process.send_signal(end)
+                _, complaint = process.communicate(timeout=60)
+            finally:
+                process.kill()
         if end == signal.SIGINT:
             assert process.returncode == INTERRUPTED, complaint
             assert complaint.splitlines()[-1] == "error: interrupted; train goes on with --resume"
             assert not list(short_folder.iterdir())
-        done = count(run)
-        assert done
         until(lambda: not processes_of(short_folder), 30)
+    assert not (run / MODEL_FILE).exists()
     train_run(settings, run, resume=True, progress=silent)
-    assert outcome(run) == outcome(tmp_path / "inline")
-
-
-def count(run: Path) -> int:
-    """Individuals that the ledger has, read while another process writes."""
-    return len(committed(run)) if (run / "study.db").exists() else 0
+    assert outcome(run) == outcome(inline)
