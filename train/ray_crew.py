@@ -13,12 +13,14 @@ from typing import Any
 from gensoup.runtime.errors import GenSoupError
 from gensoup.train.ray_share import Share
 from gensoup.train.ray_worker import Context, Result, Shards, Worker, versions
+from gensoup.train.shipping import sweep
 from gensoup.train.task import Task
 
 TRIES = 3  # how many workers one individual may lose before it counts as the cause
 PATIENCE_S = 600.0  # without a single worker
 LOOK_S = 1.0  # between two looks whether the cluster has changed
 CLOSE_S = 5.0
+SWEEP_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Crew:
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Any, int]] = {}  # reference → worker, index of its job
         self._shards: Any = None
+        self._lost = False  # whether a worker ever died
         self._seen_worker = time.monotonic()
 
     @property
@@ -96,7 +99,20 @@ class Crew:
             self._ray.wait(goodbyes, num_returns=len(goodbyes), timeout=CLOSE_S) if goodbyes else None
             for worker in [*self._idle, *self._starting.values(), *([self._shards] if self._shards else [])]:
                 self._ray.kill(worker)
-        self._idle, self._starting, self._shards = [], {}, None
+            if self._shards and self._lost:
+                self._sweep()
+        self._idle, self._starting, self._shards, self._lost = [], {}, None, False
+
+    def _sweep(self) -> None:
+        """Remove the images that workers which died left on their machines."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        places = [
+            NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in self._ray.nodes() if node["Alive"]
+        ]
+        task = self._ray.remote(sweep)
+        swept = [task.options(num_cpus=0, scheduling_strategy=place).remote() for place in places]
+        self._ray.wait(swept, num_returns=len(swept), timeout=SWEEP_S)
 
     @property
     def _at_work(self) -> bool:
@@ -150,6 +166,7 @@ class Crew:
             with contextlib.suppress(Exception):
                 self._ray.kill(worker)  # where only its result was lost
             losses[index] += 1
+            self._lost = True
             if losses[index] < TRIES:
                 return index, None
             return index, Lost(f"its worker died {TRIES} times ({_cause(error)})")

@@ -113,9 +113,9 @@ def read_shard(path: str, start: int, stop: int) -> NDArray[np.uint8]:
 @contextlib.contextmanager
 def _copy(sent: ShippedExamples, read: ReadShard) -> Iterator[NDArray[np.uint8]]:
     """A copy of the images; the last process that uses it removes it, and what a killed one left goes too."""
-    folder = cache_root() / "shipped"
+    folder = _folder()
     make_private(folder)
-    _sweep(folder)
+    sweep()
     path = folder / f"{sent.digest[:32]}.npy"
     with _lock_file(path.with_suffix(".lock")) as descriptor:
         while (images := mapped(path, sent)) is None:
@@ -141,15 +141,19 @@ def _fill(path: Path, sent: ShippedExamples, read: ReadShard) -> None:
             file.write(read(sent.path, start, start + step).tobytes())
 
 
-def _sweep(folder: Path) -> None:
-    """Remove copies that no process uses."""
-    for lock in folder.glob("*.lock"):
+def sweep() -> None:
+    """Remove the copies on this machine that no process uses."""
+    for lock in _folder().glob("*.lock"):
         with contextlib.suppress(OSError):
             descriptor = os.open(lock, os.O_RDWR)
             try:
                 _remove(lock.with_suffix(".npy"), descriptor)
             finally:
                 os.close(descriptor)
+
+
+def _folder() -> Path:
+    return cache_root() / "shipped"
 
 
 def _remove(path: Path, descriptor: int) -> None:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -40,7 +41,6 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc"),
 ]
 
-INTERRUPTED = 130
 STORE_BYTES = 80 << 20  # about the least that Ray takes
 
 
@@ -166,8 +166,8 @@ class Poison:
 def test_two_nodes_of_which_one_dies(
     nodes: Nodes, settings: Settings, inline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One node has the images by their path, the other gets them sent, for there the path leads nowhere; the first dies
-    in the middle of generation 0. Then an individual kills whoever trains it."""
+    """One node has the images by their path, the other gets them sent, for there the path leads nowhere. Ctrl-C in
+    generation 0; resumed, the first node dies in the middle. Then an individual kills whoever trains it."""
     ray = import_ray()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -177,25 +177,29 @@ def test_two_nodes_of_which_one_dies(
         return replace(found, path=os.path.relpath(found.path))
 
     monkeypatch.setattr(ray_executor, "shipped", relative)
-    here, there = nodes.add(tmp_path), nodes.add(elsewhere)
-    sent: set[str] = set()
-    steps: list[int] = []
+    here, _ = nodes.add(tmp_path), nodes.add(elsewhere)
+    run, sent = tmp_path / "run", set[str]()
 
-    def watch(stage: str, done: int, total: int) -> None:
+    def interrupt(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("search", 1):  # in a moment, when workers are waited for
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    def kill(stage: str, done: int, total: int) -> None:
         if stage == "search":
-            steps.append(done)
             sent.update(path.name for path in (cache_root() / "shipped").glob("*.npy"))
-            if done == 1:
+            if done == 2:
                 nodes.kill(here)
 
     with ray_executor.ray_executor(nodes.address, Share(), threads=1) as executor:
         held = ray.put(np.zeros(STORE_BYTES * 3 // 4, np.uint8))  # little room is left in the object store
-        train_run(settings, tmp_path / "run", executor=executor, progress=watch)
+        with pytest.raises(KeyboardInterrupt):
+            train_run(settings, run, executor=executor, progress=interrupt)
+        assert 1 <= len(committed(run)) < settings.population + 1
+        train_run(settings, run, resume=True, executor=executor, progress=kill)
         del held
         until(lambda: sum(node["Alive"] for node in ray.nodes()) == 2, 60)
         assert sent, "no images were sent"
-        assert steps == list(range(1, len(steps) + 1))
-        assert outcome(tmp_path / "run") == outcome(inline)
+        assert outcome(run) == outcome(inline)
 
         task = Trainer.task
         poisoned = ("search", 0, 1)
@@ -212,33 +216,21 @@ def test_two_nodes_of_which_one_dies(
     assert first.complete and second.place == poisoned
     assert second.reason is not None and second.reason.startswith("its worker died 2 times (")
     assert not list((cache_root() / "shipped").glob("*.npy")), "images of patients were left behind"
-    del there
 
 
-def test_interrupted_and_killed_it_goes_on(
-    settings: Settings, inline: Path, tmp_path: Path, short_folder: Path
-) -> None:
-    """A cluster of the command's own: Ctrl-C ends it in order; killed, head and all, it costs nothing that is in the
-    ledger. What was begun by workers ends inline in the same bytes."""
+def test_killed_with_its_head_it_goes_on(settings: Settings, inline: Path, tmp_path: Path, short_folder: Path) -> None:
+    """A cluster of the command's own, killed with it, costs nothing that is in the ledger. What was begun by workers
+    ends inline in the same bytes."""
     config, run = tmp_path / "config.yaml", tmp_path / "run"
     config.write_text((inline / CONFIG_FILE).read_text(encoding="utf-8"), encoding="utf-8")
     command = [sys.executable, "-m", "gensoup", "train", settings.data, "--out", str(run), "--config", str(config)]
-    command += ["--executor", "ray", "--no-cache"]
     environment = {**os.environ, "TMPDIR": str(short_folder), "OMP_NUM_THREADS": "1"}
-    for number, end in enumerate((signal.SIGINT, signal.SIGKILL), 2):
-        resumed = ["--resume"] if run.exists() else []
-        with subprocess.Popen([*command, *resumed], env=environment, stderr=subprocess.PIPE, text=True) as process:
-            try:
-                until(lambda number=number: len(list(run.glob("individuals/*.safetensors"))) >= number, 120)
-                process.send_signal(end)
-                _, complaint = process.communicate(timeout=60)
-            finally:
-                process.kill()
-        if end == signal.SIGINT:
-            assert process.returncode == INTERRUPTED, complaint
-            assert complaint.splitlines()[-1] == "error: interrupted; train goes on with --resume"
-            assert not list(short_folder.iterdir())
-            until(lambda: not processes_with(str(short_folder)), 30)
+    with subprocess.Popen([*command, "--executor", "ray", "--no-cache"], env=environment) as process:
+        try:
+            until(lambda: len(list(run.glob("individuals/*.safetensors"))) >= 2, 120)
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGKILL
     until(lambda: not any(works(name) for name in processes_with(str(short_folder)).values()), 60)
     for process_id in processes_with(str(short_folder)):  # agents, which try for minutes to reach the dead head
         with contextlib.suppress(ProcessLookupError):
