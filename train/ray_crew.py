@@ -12,8 +12,8 @@ from typing import Any
 
 from gensoup.runtime.errors import GenSoupError
 from gensoup.train.ray_share import Share
-from gensoup.train.ray_worker import Context, Result, Shards, Worker, versions
-from gensoup.train.shipping import sweep
+from gensoup.train.ray_worker import Context, Result, Worker, versions
+from gensoup.train.shipping import Shards, sweep
 from gensoup.train.task import Task
 
 TRIES = 3  # how many workers one individual may lose before it counts as the cause

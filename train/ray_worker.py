@@ -21,7 +21,7 @@ from gensoup.train.learner import Examples
 from gensoup.train.ledger import Record, packed, unpacked
 from gensoup.train.meter import ImageMeter
 from gensoup.train.settings import Settings
-from gensoup.train.shipping import Arrivals, NotHere, ReadShard, ShippedExamples, read_shard
+from gensoup.train.shipping import Arrivals, NotHere, ReadShard, ShippedExamples
 from gensoup.train.task import Task
 
 Packed = NDArray[np.uint8]
@@ -136,11 +136,3 @@ def _reader(ray: Any, shards: Any) -> ReadShard:
         return part
 
     return read
-
-
-class Shards:
-    """An actor beside the process that leads the run: reads images for machines that cannot reach its files."""
-
-    def read(self, path: str, start: int, stop: int) -> NDArray[np.uint8]:
-        """See :func:`gensoup.train.shipping.read_shard`."""
-        return read_shard(path, start, stop)

@@ -1,4 +1,5 @@
-"""Images and weights on their way to another machine: what is sent, and how they are found or laid down there."""
+"""Images on their way to another machine: what is sent, and how they are found or laid down there. Without PyTorch, so
+that who only sends or sweeps starts at once."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,9 @@ from gensoup.runtime.errors import GenSoupError
 from gensoup.runtime.files import atomic_path, write_error
 from gensoup.runtime.private_cache import cache_root, make_private
 from gensoup.train.images import Selection
-from gensoup.train.learner import Examples
+
+if TYPE_CHECKING:
+    from gensoup.train.learner import Examples
 
 SHARD_BYTES = 32 << 20
 SAMPLE = 64  # images that tell whether a file is the same here and there
@@ -78,6 +82,8 @@ class Arrivals:
                     raise NotHere(sent.path)
                 images = self._open.enter_context(_copy(sent, read))
             self._images[sent.digest] = images
+        from gensoup.train.learner import Examples
+
         # Arrays from the object store are views of memory that others share; rows and targets are small.
         return Examples(Selection(self._images[sent.digest], sent.rows.copy()), sent.targets.copy(), sent.classes)
 
@@ -108,6 +114,14 @@ def digest_of(images: NDArray[np.uint8]) -> str:
 def read_shard(path: str, start: int, stop: int) -> NDArray[np.uint8]:
     """Rows of a ``.npy`` file, in memory."""
     return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[start:stop])
+
+
+class Shards:
+    """An actor beside the process that leads the run: reads images for machines that cannot reach its files."""
+
+    def read(self, path: str, start: int, stop: int) -> NDArray[np.uint8]:
+        """See :func:`read_shard`."""
+        return read_shard(path, start, stop)
 
 
 @contextlib.contextmanager
