@@ -19,7 +19,7 @@ CONNECT_S = 5.0
 # Enough for weights under way; what is more goes to the disk. By default Ray would take a third of the memory.
 LOCAL_STORE_BYTES = 512 << 20
 LONGEST_TEMPORARY = 30  # letters: a path of a Unix socket, made below it, may have no more than 107
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "error", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
 def import_ray() -> Any:
