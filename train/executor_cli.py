@@ -58,7 +58,7 @@ class Workers:
         from gensoup.train.ray_executor import ray_executor
         from gensoup.train.ray_share import Share
 
-        with ray_executor(self.address, Share(self.cpus, self.gpus), threads) as executor:
+        with ray_executor(self.address, Share(self.cpus, self.gpus), threads, note) as executor:
             for line in executor.notes:
                 note(line)
             yield executor

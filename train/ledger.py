@@ -31,6 +31,12 @@ FOLDER = "individuals"
 Place = tuple[str, int, int]  # phase ("heat", "search", "branch" or "refit"), generation, index
 
 
+def name_of(place: Place) -> str:
+    """For instance ``search-03-07``."""
+    phase, generation, index = place
+    return f"{phase}-{generation:02d}-{index:02d}"
+
+
 @dataclass(frozen=True)
 class Record:
     """One individual and what became of it.
@@ -59,8 +65,7 @@ class Record:
     @property
     def name(self) -> str:
         """For instance ``search-03-07``."""
-        phase, generation, index = self.place
-        return f"{phase}-{generation:02d}-{index:02d}"
+        return name_of(self.place)
 
     @property
     def complete(self) -> bool:

@@ -70,7 +70,16 @@ def connected(address: str | None) -> Iterator[Any]:
         except Exception as error:  # of many kinds, RuntimeError, ConnectionError, ValueError and Ray's own
             raise refusal(address, error) from error
         stack.callback(ray.shutdown)
+        _silence()
         yield ray
+
+
+def _silence() -> None:
+    """Keep off the terminal what Ray prints of each death: dozens of lines of a log, which we say in one."""
+    with contextlib.suppress(ImportError, AttributeError):  # no part of its interface
+        from ray._private.ray_logging import global_worker_stdstream_dispatcher
+
+        global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
 
 
 def check_address(address: str) -> None:

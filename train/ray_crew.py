@@ -6,7 +6,7 @@ import contextlib
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,9 @@ SWEEP_S = 30.0
 
 @dataclass(frozen=True)
 class Job:
-    """A task with references to what it needs in the object store."""
+    """A task with references to what it needs in the object store. name: of its individual."""
 
+    name: str
     task: Task
     examples: Mapping[tuple[str, int], Any]
     parents: Mapping[str, Any]
@@ -42,9 +43,11 @@ class Lost:
 class Crew:
     """As many workers as the cluster bears, for one run."""
 
-    def __init__(self, ray: Any, share: Share, context: Context) -> None:
-        """ray: connected. Raises UsageError when the cluster offers no place for a single worker."""
+    def __init__(self, ray: Any, share: Share, context: Context, tell: Callable[[str], None]) -> None:
+        """ray: connected. tell: takes a line on each worker that dies. Raises UsageError when the cluster offers no
+        place for a single worker."""
         self._ray = ray
+        self._tell = tell
         self._resources = share.resources(ray.cluster_resources(), context.settings.threads)
         self._context = ray.put(context)
         self._device = "cuda" if self._resources["num_gpus"] else "cpu"
@@ -82,7 +85,7 @@ class Crew:
                     if reference in self._starting:
                         self._welcome(reference)
                         continue
-                    index, outcome = self._take(reference, losses)
+                    index, outcome = self._take(reference, jobs, losses)
                     if outcome is None:
                         waiting.appendleft(index)
                     else:
@@ -155,7 +158,7 @@ class Crew:
         reference = worker.train.remote(job.task, job.examples, job.parents, self._shards)
         self._busy[reference] = worker, index
 
-    def _take(self, reference: Any, losses: Counter[int]) -> tuple[int, Result | Lost | None]:
+    def _take(self, reference: Any, jobs: Sequence[Job], losses: Counter[int]) -> tuple[int, Result | Lost | None]:
         """The outcome of a job; None where it is to be done again."""
         worker, index = self._busy.pop(reference)
         try:
@@ -168,7 +171,9 @@ class Crew:
             losses[index] += 1
             self._lost = True
             if losses[index] < TRIES:
+                self._tell(f"a worker died ({_cause(error)}); {jobs[index].name} is run again")
                 return index, None
+            self._tell(f"a worker died ({_cause(error)}); {jobs[index].name} has lost {TRIES} and is given up")
             return index, Lost(f"its worker died {TRIES} times ({_cause(error)})")
         self._idle.append(worker)
         self._seen_worker = time.monotonic()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gensoup.train.breeding import Plan
 from gensoup.train.executor import OnStep
 from gensoup.train.individual import Trainer
-from gensoup.train.ledger import Record
+from gensoup.train.ledger import Record, name_of
 from gensoup.train.ray_cluster import connected
 from gensoup.train.ray_crew import Crew, Job, Lost, lost_cluster
 from gensoup.train.ray_share import Share
@@ -26,8 +26,9 @@ class RayExecutor:
     generation, whoever asks for them. Steps are not told.
     """
 
-    def __init__(self, ray: Any, share: Share) -> None:
+    def __init__(self, ray: Any, share: Share, tell: Callable[[str], None]) -> None:
         """ray: connected. Use :func:`ray_executor`."""
+        self._tell = tell
         self._ray = ray
         self._share = share
         self._trainer: Trainer | None = None
@@ -75,9 +76,8 @@ class RayExecutor:
         try:
             if trainer is not self._trainer or self._crew is None:
                 self.close()
-                self._crew = Crew(
-                    self._ray, self._share, Context.of(trainer.settings, trainer.admission, trainer.data.classes)
-                )
+                context = Context.of(trainer.settings, trainer.admission, trainer.data.classes)
+                self._crew = Crew(self._ray, self._share, context, self._tell)
                 self._trainer = trainer
             parents: dict[str, Any] = {}
             jobs = [self._job(trainer, task, parents) for task in tasks]
@@ -94,6 +94,7 @@ class RayExecutor:
         scored = trainer.scored_size(task)
         places = {("train", task.size), ("train", scored), ("search", scored)}
         return Job(
+            name_of(task.plan.place),
             task,
             {place: self._reference(trainer, *place) for place in sorted(places)},
             {name: parents[name] for name in names},
@@ -106,15 +107,17 @@ class RayExecutor:
 
 
 @contextlib.contextmanager
-def ray_executor(address: str | None, share: Share, threads: int) -> Iterator[RayExecutor]:
+def ray_executor(
+    address: str | None, share: Share, threads: int, tell: Callable[[str], None] = lambda line: None
+) -> Iterator[RayExecutor]:
     """Workers on the cluster at ``address``, None: on this machine alone, for the time of the block.
 
-    threads: of a training. Raises what :func:`gensoup.train.ray_cluster.connected` raises, and UsageError where the
-    cluster has no room for one worker.
+    threads: of a training. tell: takes a line on each worker that dies. Raises what
+    :func:`gensoup.train.ray_cluster.connected` raises, and UsageError where the cluster has no room for one worker.
     """
     with connected(address) as ray:
         share.resources(ray.cluster_resources(), threads)
-        executor = RayExecutor(ray, share)
+        executor = RayExecutor(ray, share, tell)
         try:
             yield executor
         finally:

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from gensoup.export.trained import MODEL_FILE
@@ -38,9 +40,10 @@ from gensoup.train.task import Task
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs gensoup[ray]"),
-    pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc"),
 ]
 
+# A node that cannot be reached is dead after 2 s; by default that takes half a minute.
+HEALTH_CHECK = {"initial_delay_ms": "500", "period_ms": "500", "timeout_ms": "5000", "failure_threshold": "4"}
 STORE_BYTES = 80 << 20  # about the least that Ray takes
 
 
@@ -55,6 +58,8 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         self._folder = folder
+        self._others = descendants()
+        self._processes: set[psutil.Process] = set()
         self._cluster = Cluster(initialize_head=True, head_node_args=self._options(0))
 
     @property
@@ -70,12 +75,24 @@ class Nodes:
         finally:
             os.chdir(before)
 
+    def workers(self, node: Any) -> set[int]:
+        """Its processes that may be workers; none of a node that was killed."""
+        raylets = node.all_processes.get("raylet", [])
+        return {child.pid for raylet in raylets for child in psutil.Process(raylet.process.pid).children()}
+
     def kill(self, node: Any) -> None:
         """As if its plug were pulled."""
+        self._remember()
         self._cluster.remove_node(node, allow_graceful=False)
 
     def close(self) -> None:
+        self._remember()
         self._cluster.shutdown()
+        end(self._processes)
+
+    def _remember(self) -> None:
+        """Before something is killed: what it leaves is nobody's child any more."""
+        self._processes |= descendants() - self._others
 
     def _options(self, cpus: int) -> dict[str, Any]:
         return {
@@ -86,21 +103,26 @@ class Nodes:
         }
 
 
-def processes_with(mark: str) -> dict[int, str]:
-    """Processes whose environment holds ``mark``: Ray's rename themselves, which hides their arguments."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark.encode() in (path / "environ").read_bytes():
-                found[int(path.name)] = (path / "comm").read_text(encoding="utf-8").strip()
-        except OSError:
-            continue
-    return found
+def descendants() -> set[psutil.Process]:
+    """Every process below this one."""
+    return set(psutil.Process().children(recursive=True))
 
 
-def works(name: str) -> bool:
-    """Whether a process of Ray's trains, or gives work to who trains."""
-    return name in ("raylet", "gcs_server") or name.startswith("ray::Worker")
+def end(processes: set[psutil.Process]) -> None:
+    """What trains, or gives work to who trains, must have ended by itself; of agents, which try for a minute to reach a
+    head that is dead, nothing is left behind."""
+    workers = {process for process in processes if works(process)}
+    _, alive = psutil.wait_procs(workers, 60)
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    assert not alive
+
+
+def works(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.name() in ("raylet", "gcs_server") or process.name().startswith("ray::Worker")
+    return False
 
 
 @pytest.fixture
@@ -114,13 +136,13 @@ def short_folder() -> Iterator[Path]:
 def nodes(short_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")  # read when Ray is imported
-    token = secrets.token_hex(32)
-    monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    for name, value in HEALTH_CHECK.items():
+        monkeypatch.setenv(f"RAY_health_check_{name}", value)
     import_ray()
     cluster = Nodes(short_folder)
     yield cluster
     cluster.close()
-    until(lambda: not processes_with(token), 30)
 
 
 def until(true: Callable[[], object], seconds: float) -> None:
@@ -166,8 +188,8 @@ class Poison:
 def test_two_nodes_of_which_one_dies(
     nodes: Nodes, settings: Settings, inline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One node has the images by their path, the other gets them sent, for there the path leads nowhere. Ctrl-C in
-    generation 0; resumed, the first node dies in the middle. Then an individual kills whoever trains it."""
+    """One node has the images by their path, the other gets them sent, for there the path leads nowhere; the first
+    dies in the middle of generation 0. Then an individual kills whoever trains it, and Ctrl-C ends the run."""
     ray = import_ray()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -178,25 +200,32 @@ def test_two_nodes_of_which_one_dies(
 
     monkeypatch.setattr(ray_executor, "shipped", relative)
     here, _ = nodes.add(tmp_path), nodes.add(elsewhere)
-    run, sent = tmp_path / "run", set[str]()
+    run, sent, told = tmp_path / "run", set[str](), list[str]()
+    give, given = ray_crew.Crew._give, list[int]()
 
-    def interrupt(stage: str, done: int, total: int) -> None:
-        if (stage, done) == ("search", 1):  # in a moment, when workers are waited for
-            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    def give_and_kill(crew: ray_crew.Crew, worker: Any, *job: Any) -> None:
+        """The second that the first node is given is lost with it: its worker stands still from before it comes."""
+        process = ray.get(worker.__ray_call__.remote(lambda _: os.getpid())) if len(given) < 2 else 0
+        if process in nodes.workers(here):
+            given.append(process)
+            if len(given) == 2:
+                os.kill(process, signal.SIGSTOP)
+        give(crew, worker, *job)
+        if len(given) == 2:
+            given.append(0)
+            nodes.kill(here)
+            os.kill(process, signal.SIGKILL)
 
-    def kill(stage: str, done: int, total: int) -> None:
-        if stage == "search":
-            sent.update(path.name for path in (cache_root() / "shipped").glob("*.npy"))
-            if done == 2:
-                nodes.kill(here)
+    def look(stage: str, done: int, total: int) -> None:
+        sent.update(path.name for path in (cache_root() / "shipped").glob("*.npy"))
 
-    with ray_executor.ray_executor(nodes.address, Share(), threads=1) as executor:
+    monkeypatch.setattr(ray_crew.Crew, "_give", give_and_kill)
+    with ray_executor.ray_executor(nodes.address, Share(), threads=1, tell=told.append) as executor:
         held = ray.put(np.zeros(STORE_BYTES * 3 // 4, np.uint8))  # little room is left in the object store
-        with pytest.raises(KeyboardInterrupt):
-            train_run(settings, run, executor=executor, progress=interrupt)
-        assert 1 <= len(committed(run)) < settings.population + 1
-        train_run(settings, run, resume=True, executor=executor, progress=kill)
+        train_run(settings, run, executor=executor, progress=look)
         del held
+        (line,) = told
+        assert re.fullmatch(r"a worker died \(.+\); search-0\d-0\d is run again", line)
         until(lambda: sum(node["Alive"] for node in ray.nodes()) == 2, 60)
         assert sent, "no images were sent"
         assert outcome(run) == outcome(inline)
@@ -210,11 +239,18 @@ def test_two_nodes_of_which_one_dies(
 
         monkeypatch.setattr(Trainer, "task", poison)
         monkeypatch.setattr(ray_crew, "TRIES", 2)
-        quick = replace(settings, generations=1, population=2, epochs=0.2, branches=0, refit_epochs=0.0)
-        train_run(quick, tmp_path / "poisoned", executor=executor, progress=silent)
+        poisonous = replace(settings, generations=1, branches=0)
+
+        def interrupt(stage: str, done: int, total: int) -> None:
+            if (stage, done) == ("search", 2):  # in a moment, when a worker for the third is waited for
+                threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+        with pytest.raises(KeyboardInterrupt):
+            train_run(poisonous, tmp_path / "poisoned", executor=executor, progress=interrupt)
     first, second = committed(tmp_path / "poisoned")
     assert first.complete and second.place == poisoned
     assert second.reason is not None and second.reason.startswith("its worker died 2 times (")
+    assert told[-1].endswith("search-00-01 has lost 2 and is given up")
     assert not list((cache_root() / "shipped").glob("*.npy")), "images of patients were left behind"
 
 
@@ -225,16 +261,16 @@ def test_killed_with_its_head_it_goes_on(settings: Settings, inline: Path, tmp_p
     config.write_text((inline / CONFIG_FILE).read_text(encoding="utf-8"), encoding="utf-8")
     command = [sys.executable, "-m", "gensoup", "train", settings.data, "--out", str(run), "--config", str(config)]
     environment = {**os.environ, "TMPDIR": str(short_folder), "OMP_NUM_THREADS": "1"}
+    others = descendants()
     with subprocess.Popen([*command, "--executor", "ray", "--no-cache"], env=environment) as process:
         try:
             until(lambda: len(list(run.glob("individuals/*.safetensors"))) >= 2, 120)
         finally:
+            of_ray = descendants() - others - {psutil.Process(process.pid)}
             process.kill()
     assert process.returncode == -signal.SIGKILL
-    until(lambda: not any(works(name) for name in processes_with(str(short_folder)).values()), 60)
-    for process_id in processes_with(str(short_folder)):  # agents, which try for minutes to reach the dead head
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process_id, signal.SIGKILL)
+    assert len(list(filter(works, of_ray))) >= 3  # or nothing was looked for
+    end(of_ray)
     assert not (run / MODEL_FILE).exists()
     train_run(settings, run, resume=True, progress=silent)
     assert outcome(run) == outcome(inline)
