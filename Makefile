@@ -5,7 +5,7 @@ VENV := .venv
 WORKERS ?= 2
 # What the tests need: every engine that runs or builds without a GPU.
 COMMA := ,
-EXTRAS := cpu,openvino,tensorrt-rtx,nvidia,train,sign,remote,view,examples,dev
+EXTRAS := cpu,openvino,tensorrt-rtx,nvidia,train,ray,postgresql,sign,remote,view,examples,dev
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 

@@ -11,6 +11,7 @@ from quality_lessons import Trial, retrain
 from quality_trainer import BudgetedTrainer, Shares
 from quality_workbench import Found, Workbench
 
+from gensoup.train.executor import Inline
 from gensoup.train.finish import fuse
 from gensoup.train.ledger import Ledger
 from gensoup.train.refit import refit_and_calibrate
@@ -39,7 +40,7 @@ def genetic(bench: Workbench, settings: Mapping[str, Any]) -> Found:
     chosen = bench.settings(settings["preset"], settings["changed"])
     shares = Shares(settings["search"], settings["refit"])
     trainer = BudgetedTrainer(chosen, bench.admission, pool, Ledger(bench.run), bench.meter, shares)
-    ranked = evolve(trainer, bench.progress)
+    ranked = evolve(trainer, Inline(), bench.progress)
     best = ranked[0]
     searched, failed = bench.meter.spent, sum(not one.complete for one in trainer.ledger.records())
     notes: dict[str, Any] = {"individuals": len(trainer.ledger.records()), "failed": failed, "searched": searched}
@@ -50,7 +51,7 @@ def genetic(bench: Workbench, settings: Mapping[str, Any]) -> Found:
         ]
         found = retrain(bench, trials)
         return replace(found, notes={**notes, **found.notes})
-    soup, model = fuse(trainer, best, bench.progress)
+    soup, model = fuse(trainer, Inline(), best, bench.progress)
     notes.update(soup=list(soup.names), recipe=trainer.alphabet.decode(best.genes).to_dict(), val_mcc=best.mcc)
     trainer.plan_refit(best.recipe["architecture"], settings["refit"] > 0)
     notes["refit_epochs"] = round(trainer.settings.refit_epochs, 3)

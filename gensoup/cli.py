@@ -22,8 +22,10 @@ from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.runtime.run_cli import RunCommand, run_command
 from gensoup.runtime.signature_cli import keygen_command, sign_command
 from gensoup.train.audit_cli import audit_command
+from gensoup.train.cache_cli import cache_command
+from gensoup.train.report_cli import report_command
 from gensoup.train.similarity_cli import similarity_command
-from gensoup.train.train_cli import report_command, train_command
+from gensoup.train.train_cli import train_command
 
 EXIT_ERROR = GenSoupError.exit_code
 EXIT_USAGE = UsageError.exit_code
@@ -56,6 +58,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo_command)
 data_app.command("audit")(audit_command)
+data_app.command("cache")(cache_command)
 app.add_typer(data_app, name="data")
 app.command(
     "train",

@@ -13,7 +13,9 @@ from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import GenSoupError, UsageError, WriteError
 from gensoup.runtime.files import write_atomic
 from gensoup.train.constraint import admit
+from gensoup.train.executor import Executor
 from gensoup.train.genes import ASTROCYTE_SCALE
+from gensoup.train.image_cache import ImageCache
 from gensoup.train.report import write_report
 from gensoup.train.run import ALPHABET_FILE, train_run
 from gensoup.train.run_folder import ARMS, CONFIG_FILE, held
@@ -25,13 +27,22 @@ SCHEMA_VERSION = 1
 
 
 def ablate(
-    settings: Settings, out: Path, *, resume: bool = False, profile: Path | None = None, progress: StageProgress
+    settings: Settings,
+    out: Path,
+    *,
+    resume: bool = False,
+    profile: Path | None = None,
+    cache: ImageCache | None = None,
+    executor: Executor | None = None,
+    ledger: str | None = None,
+    progress: StageProgress,
 ) -> dict[str, Any]:
     """Three runs under ``out``, one an arm, each with its report, and how they differ, which ``ablation.json`` keeps.
 
     The factors are searched in [.5, 1.5] unless the settings say otherwise. With a limit of time this machine is probed
     once, into ``out``, and every arm takes that profile: the arms differ in their counters, not in what was measured
-    when. What one run shows is one draw: repeat with other seeds before it means anything. Raises what
+    when. cache, executor, ledger: as for train_run; with a cache, images are decoded once for all three. What one run
+    shows is one draw: repeat with other seeds before it means anything. Raises what
     :func:`gensoup.train.run.train_run` raises.
     """
     if resume and not out.is_dir():
@@ -52,7 +63,14 @@ def ablate(
             chosen = replace(settings, astrocyte_counters=counters)
             begun = (out / name / CONFIG_FILE).exists()
             metrics = train_run(
-                chosen, out / name, resume=resume and begun, profile=shared, progress=_named(name, progress)
+                chosen,
+                out / name,
+                resume=resume and begun,
+                profile=shared,
+                cache=cache,
+                executor=executor,
+                ledger=ledger,
+                progress=_named(name, progress),
             )
             alphabets[name] = json.loads((out / name / ALPHABET_FILE).read_text(encoding="utf-8"))
             check_alphabets(alphabets)

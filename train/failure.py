@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import torch
 
+from gensoup.train.allocator import return_freed_memory
+
 # How PyTorch says it on the CPU, where it raises a plain RuntimeError, and on other devices.
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -28,6 +30,7 @@ def release_memory() -> None:
     collector frees them. Call it after the except block, not within.
     """
     gc.collect()
+    return_freed_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

@@ -27,7 +27,7 @@ from gensoup.bench.figures import (
     svg,
 )
 from gensoup.train.importance import decoded
-from gensoup.train.summary import REFIT, complete, generations, phases_of
+from gensoup.train.summary import HEAT, REFIT, complete, generations, phases_of
 
 Individual = Mapping[str, Any]
 PHASE_NAMES = {"branch": "branches"}
@@ -43,9 +43,8 @@ def convergence(individuals: Sequence[Individual], final_mcc: float) -> str:
     drawn = {number: [one["mcc"] for one in mine] for number, mine in search.items() if mine}
     places = list(drawn)
     palette = _architectures(individuals)
-    later = [
-        phase for phase in phases_of(individuals) if phase not in ("search", REFIT) and complete(individuals, phase)
-    ]
+    phases = (phase for phase in phases_of(individuals) if phase not in (HEAT, "search", REFIT))
+    later = [phase for phase in phases if complete(individuals, phase)]
     with drawing(3.7) as figure:
         axes = figure.subplots()
         for outer, alpha in ((10, 0.13), (25, 0.22)):

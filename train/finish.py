@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -13,6 +13,7 @@ from gensoup.export.architectures import build
 from gensoup.runtime.console import StageProgress
 from gensoup.train.breeding import Plan, branch_genes
 from gensoup.train.constraint import LimitError
+from gensoup.train.executor import Executor, OnStep
 from gensoup.train.individual import AVERAGE_SUFFIX, Trainer
 from gensoup.train.ledger import Record
 from gensoup.train.run_profile import RunProfile
@@ -31,12 +32,14 @@ class Finished:
     dropped: list[dict[str, str]]
 
 
-def finish(trainer: Trainer, ranked: list[Record], profile: RunProfile, progress: StageProgress) -> Finished:
+def finish(
+    trainer: Trainer, executor: Executor, ranked: list[Record], profile: RunProfile, progress: StageProgress
+) -> Finished:
     """Fuse the best ancestor's branches and time the result; over the limit, the next architecture's best is taken."""
     dropped: list[dict[str, str]] = []
     limit = trainer.settings.limit_ms
     for ancestor in _best_of_each_architecture(ranked):
-        soup, model = fuse(trainer, ancestor, progress)
+        soup, model = fuse(trainer, executor, ancestor, progress)
         if limit is None:
             return Finished(soup, model, ancestor, None, dropped)
         name = ancestor.recipe["architecture"]
@@ -49,7 +52,7 @@ def finish(trainer: Trainer, ranked: list[Record], profile: RunProfile, progress
     raise LimitError(f"no fused network holds {limit:.2f} ms a frame ({reasons})")
 
 
-def fuse(trainer: Trainer, ancestor: Record, progress: StageProgress) -> tuple[Soup, nn.Module]:
+def fuse(trainer: Trainer, executor: Executor, ancestor: Record, progress: StageProgress) -> tuple[Soup, nn.Module]:
     """Branches of ``ancestor`` at deploy size and the greedy soup of them, their averages and the ancestor; without
     branches, of its relatives in the last generation. Where no soup is wanted, the best of them on ``search`` alone.
 
@@ -72,13 +75,17 @@ def fuse(trainer: Trainer, ancestor: Record, progress: StageProgress) -> tuple[S
 
     # What started afresh, at another size, is no relative of what its genes came from.
     names = [ancestor.name] if settings.branch_from == "ancestor" or not settings.branches else []
-    reporter = _step_reporter(progress, settings.branches)
-    for index in range(settings.branches):
-        # The generation's number tells apart branches of different ancestors.
-        number = ancestor.place[1] * 10_000 + ancestor.place[2]
-        plan = Plan(("branch", number, index), branch_genes(settings, ancestor, index), (ancestor,))
-        record = trainer.branch(plan, reporter(index))
-        progress("branches", index + 1, settings.branches)
+    # The generation's number tells apart branches of different ancestors.
+    number = ancestor.place[1] * 10_000 + ancestor.place[2]
+    plans = [
+        Plan(("branch", number, index), branch_genes(settings, ancestor, index), (ancestor,))
+        for index in range(settings.branches)
+    ]
+    branches = []
+    for record in executor.train(trainer, plans, _step_reporter(progress, settings.branches)):
+        branches.append(record)
+        progress("branches", len(branches), settings.branches)
+    for record in sorted(branches, key=lambda one: one.place):
         if record.complete:
             names += [record.name] + [record.name + AVERAGE_SUFFIX] * settings.branch_average
     if not settings.branches and settings.soup:
@@ -121,17 +128,14 @@ def _losses(trainer: Trainer, model: nn.Module, size: int) -> tuple[float, float
     return (search.nll, soup.nll) if trainer.settings.judge == "likelihood" else (-search.mcc, -soup.mcc)
 
 
-def _step_reporter(progress: StageProgress, branches: int) -> Callable[[int], Callable[[int, int], None]]:
+def _step_reporter(progress: StageProgress, branches: int) -> OnStep:
     """Progress within branches, a few times a second."""
     last_reported = 0.0
 
-    def of_branch(index: int) -> Callable[[int, int], None]:
-        def report(step: int, steps: int) -> None:
-            nonlocal last_reported
-            if time.monotonic() - last_reported > 0.2:
-                last_reported = time.monotonic()
-                progress("branches", index * steps + step, branches * steps)
+    def report(index: int, step: int, steps: int) -> None:
+        nonlocal last_reported
+        if time.monotonic() - last_reported > 0.2:
+            last_reported = time.monotonic()
+            progress("branches", index * steps + step, branches * steps)
 
-        return report
-
-    return of_branch
+    return report

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gensoup.train.allocator import keep_freed_memory
 from gensoup.train.astrocytes import AstrocyteCounts, Astrocytes, AstrocyteSettings
 from gensoup.train.augment import augmented
 from gensoup.train.failure import DivergedError
@@ -76,6 +77,11 @@ class Course:
     astrocytes: AstrocyteSettings | None = None
 
 
+# Losses are looked at once in so many steps where looking means to wait for the device.
+LOOK_EVERY = {"cpu": 1}
+LOOK_ELSEWHERE = 32
+
+
 @dataclass(frozen=True)
 class Lesson:
     """What a training left behind. images: passes through the network, repeated ones too. averaged: the exponential
@@ -93,11 +99,17 @@ def train(
     course: Course,
     device: torch.device,
     on_step: Callable[[int, int], None] | None = None,
+    *,
+    precision: torch.dtype | None = None,
+    look_every: int | None = None,
 ) -> Lesson:
     """Train ``model`` in place. All randomness comes from the course's seed.
 
-    Raises DivergedError when the loss is no number.
+    precision: of the forward pass, see :func:`mixed_precision`, which decides where it is None. look_every: steps after
+    which the losses are looked at. Raises DivergedError when one is no number.
     """
+    keep_freed_memory()
+    precision = precision or mixed_precision(device)
     torch.manual_seed(course.seed)  # dropout and stochastic depth draw from the global generator
     batch_size = min(course.batch_size, len(examples))
     steps = steps_of(examples, course.epochs, course.batch_size)
@@ -106,39 +118,53 @@ def train(
     # L-BFGS views gradients as vectors, which only contiguous ones are.
     layout = torch.contiguous_format if kind.repeats else torch.channels_last
     optimizer = kind.build(model.parameters(), recipe.learning_rate, recipe.weight_decay)
-    averager = _Averager(model, steps) if course.average else None
     evaluations = 0
     model.train().to(memory_format=layout)
+    averager = _Averager(model, steps) if course.average else None
+    losses = _Losses(steps, device, look_every or LOOK_EVERY.get(device.type, LOOK_ELSEWHERE))
+    parameters = list(model.parameters())
     watched: contextlib.AbstractContextManager[Astrocytes | None] = contextlib.nullcontext()
     if course.astrocytes is not None:
         watched = course.astrocytes.attach(model, course.seed)
     with watched as glia:
         for step, (planes, targets) in enumerate(_batches(examples, recipe, course, steps, batch_size, device, layout)):
 
-            def evaluate(planes: Tensor = planes, targets: Tensor = targets, step: int = step) -> float:
+            def evaluate(planes: Tensor = planes, targets: Tensor = targets, step: int = step) -> Tensor:
                 nonlocal evaluations
                 evaluations += 1
                 optimizer.zero_grad(set_to_none=True)
-                loss = loss_of(model(planes), targets)
-                value = loss.item()
-                if not math.isfinite(value):
-                    raise DivergedError(f"the loss became {value} at step {step + 1} of {steps}")
+                with torch.autocast(device.type, precision, enabled=precision is not None):
+                    logits = model(planes)
+                loss = loss_of(logits.float(), targets)
+                losses.note(step, loss)
                 loss.backward()
                 if course.gradient_norm:
-                    nn.utils.clip_grad_norm_(model.parameters(), course.gradient_norm)
-                return value
+                    nn.utils.clip_grad_norm_(parameters, course.gradient_norm)
+                return loss.detach()
 
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * course.schedule.rate(step, steps)
-            optimizer.step(evaluate)
+            optimizer.step(evaluate)  # type: ignore[arg-type]  # a closure's loss may be a tensor
             if glia is not None:
                 glia.step()
             if averager is not None:
-                averager.update(model)
+                averager.update()
             if on_step is not None:
                 on_step(step + 1, steps)
+        losses.look()
         counts = None if glia is None else glia.counts()
     return Lesson(evaluations * batch_size, averager.weights if averager is not None else None, counts)
+
+
+def mixed_precision(device: torch.device) -> torch.dtype | None:
+    """What the forward pass is computed in: bfloat16 on a GPU that has it, whose range needs no scaling of the loss.
+
+    None, for float32, on CPUs: on one with bfloat16 instructions a step of MobileNetV3-Small took 2.1 × as long with
+    it, of ShuffleNetV2 x1.0 1.3 ×.
+    """
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return None
 
 
 def steps_of(examples: Examples, epochs: float, batch_size: int) -> int:
@@ -171,8 +197,9 @@ def _batches(
         if position == 0:
             order = torch.randperm(len(examples), generator=generator)
         batch = np.sort(order[position * batch_size : (position + 1) * batch_size].numpy())
-        frames = torch.from_numpy(examples.images[batch]).to(device)
-        hot = functional.one_hot(torch.from_numpy(examples.targets[batch]), examples.classes).float().to(device)
+        frames = torch.as_tensor(examples.images[batch])
+        hot = functional.one_hot(torch.from_numpy(examples.targets[batch]), examples.classes).float()
+        frames, hot = (_to(values, device) for values in (frames, hot))
         planes, targets = augmented(frames, hot, recipe.augmentation, generator, mixing=course.mixing)
         return planes.contiguous(memory_format=layout), targets
 
@@ -185,17 +212,52 @@ def _batches(
             yield batch
 
 
+def _to(values: Tensor, device: torch.device) -> Tensor:
+    """Without waiting for the copy, where the device can do without."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
+class _Losses:
+    """The losses of all steps, kept on the device and looked at now and then, for each look waits for the device."""
+
+    def __init__(self, steps: int, device: torch.device, every: int) -> None:
+        self.every = every
+        self._values = torch.zeros(steps, device=device)
+        self._noted = self._seen = 0
+
+    def note(self, step: int, loss: Tensor) -> None:
+        """Raises DivergedError, naming the first step, once a look finds what is no number."""
+        self._values[step] = loss.detach()
+        self._noted = step + 1
+        if self._noted - self._seen >= self.every or self.every == 1:
+            self.look()
+
+    def look(self) -> None:
+        """At all losses since the last look."""
+        values = self._values[self._seen : self._noted].tolist()
+        for step, value in enumerate(values, self._seen + 1):
+            if not math.isfinite(value):
+                raise DivergedError(f"the loss became {value} at step {step} of {len(self._values)}")
+        self._seen = max(0, self._noted - 1)  # a step that is evaluated again has another loss
+
+
 class _Averager:
     """Exponential average of all float tensors, batch-norm statistics too; integers are copied."""
 
     def __init__(self, model: nn.Module, steps: int) -> None:
+        """model: its tensors stay where they are from here on."""
         self.decay = 1 - 1 / max(2.0, steps / 10)
-        self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        followed = model.state_dict()
+        self.weights = {name: value.detach().clone() for name, value in followed.items()}
+        floating = [name for name, value in followed.items() if value.is_floating_point()]
+        whole = [name for name in followed if name not in set(floating)]
+        self._means, self._values = ([each[name] for name in floating] for each in (self.weights, followed))
+        self._copies, self._originals = ([each[name] for name in whole] for each in (self.weights, followed))
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        for name, value in model.state_dict().items():
-            if value.is_floating_point():
-                self.weights[name].lerp_(value, 1 - self.decay)
-            else:
-                self.weights[name].copy_(value)
+    def update(self) -> None:
+        torch._foreach_lerp_(self._means, self._values, 1 - self.decay)
+        if self._copies:
+            torch._foreach_copy_(self._copies, self._originals)

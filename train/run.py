@@ -21,7 +21,10 @@ from gensoup.runtime.files import write_atomic
 from gensoup.runtime.preprocess import Preprocess
 from gensoup.train.conclusion import conclude
 from gensoup.train.constraint import Admission, admit
+from gensoup.train.database import Database, PostgresStudy, database_of
+from gensoup.train.executor import Executor, Inline
 from gensoup.train.finish import finish
+from gensoup.train.image_cache import ImageCache
 from gensoup.train.individual import RoleData, Trainer
 from gensoup.train.ledger import Ledger
 from gensoup.train.meter import ImageMeter
@@ -36,20 +39,34 @@ ALPHABET_FILE = "alphabet.json"
 
 
 def train_run(
-    settings: Settings, out: Path, *, resume: bool = False, profile: Path | None = None, progress: StageProgress
+    settings: Settings,
+    out: Path,
+    *,
+    resume: bool = False,
+    profile: Path | None = None,
+    cache: ImageCache | None = None,
+    executor: Executor | None = None,
+    ledger: str | None = None,
+    progress: StageProgress,
 ) -> dict[str, Any]:
     """Search, fuse, score and time; returns what ``metrics.json`` holds.
 
     out: the run folder, new or empty, unless ``resume``; a finished run is returned as it is. profile: a device profile
-    to take instead of probing this machine. Raises GenSoupError and its kinds for whatever a user can mend; of them
-    WriteError leaves a run to go on with once there is room, as far as it came. On a CPU the same settings, threads and
-    build of PyTorch give the same weights bit for bit, resumed or not; on a GPU within rounding.
+    to take instead of probing this machine. cache: where decoded images are kept for later runs; None keeps none.
+    executor: what trains a generation's individuals, None: this process, one after the other. ledger: address of a
+    PostgreSQL database, None: as the run began, else the run folder. Raises GenSoupError and
+    its kinds for whatever a user can mend; of them WriteError leaves a run to go on with once there is room, as far as
+    it came. On a CPU the same settings, threads and build of PyTorch give the same weights bit for bit, resumed or not;
+    on a GPU within rounding.
     """
     folder = LabelledFolder.open(settings.data)
     check_out(out, resume)
+    database = database_of(out, ledger)
+    if isinstance(database, PostgresStudy):
+        database.reach()  # now, and not only once images are decoded and networks probed
     made = not out.exists()
     with held(out):
-        return _train(settings, out, folder, resume, made, profile, progress)
+        return _train(settings, out, folder, resume, made, profile, cache, executor or Inline(), database, progress)
 
 
 def _train(
@@ -59,6 +76,9 @@ def _train(
     resume: bool,
     made: bool,
     profile: Path | None,
+    cache: ImageCache | None,
+    executor: Executor,
+    database: Database,
     progress: StageProgress,
 ) -> dict[str, Any]:
     """The run itself, in a folder that this process holds. made: whether the folder is this call's own."""
@@ -73,9 +93,8 @@ def _train(
             run_profile = RunProfile(out, settings, profile)
             admission = admit(settings, len(folder.labels), run_profile, progress)
             _same_alphabet(out, admission)
-            split = split_folder(
-                folder, _steps(settings, admission), settings.roles, settings.seed, out / CACHE, progress
-            )
+            steps = _steps(settings, admission)
+            split = split_folder(folder, steps, settings.roles, settings.seed, out / CACHE, progress, cache)
         except WriteError:
             raise
         except GenSoupError:
@@ -91,9 +110,9 @@ def _train(
         }
         notes = [*remarks(settings), *remarks_on_alphabet(settings, admission), *run_profile.notes]
         with ImageMeter(one.name for one in admission.candidates) as meter:
-            trainer = Trainer(settings, admission, data, Ledger(out, about, started), meter)
-            ranked = evolve(trainer, progress)
-            finished = finish(trainer, ranked, run_profile, progress)
+            trainer = Trainer(settings, admission, data, Ledger(out, about, started, database), meter)
+            ranked = evolve(trainer, executor, progress)
+            finished = finish(trainer, executor, ranked, run_profile, progress)
             metrics = conclude(out, split, trainer, finished, fingerprint, notes, run_profile, progress)
         metrics["device"] = dict(run_profile.profile.device)
         metrics["seconds"] = round(trainer.ledger.seconds, 1)

@@ -31,15 +31,18 @@ class Fitness:
 
 
 def predict_logits(model: nn.Module, images: Frames, device: torch.device) -> NDArray[np.float32]:
-    """Logits float32 [N, K] of network inputs uint8 BGR [N, H, W, 3], in eval mode."""
+    """Logits float32 [N, K] of network inputs uint8 BGR [N, H, W, 3], in eval mode; all that is scored comes from them.
+
+    One pass, and one transfer from the device at its end: they are K numbers an image.
+    """
     model.eval().to(memory_format=torch.channels_last)
     rows = []
     with torch.inference_mode():
         for start in range(0, len(images), BATCH):
-            frames = torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH])).to(device)
+            frames = torch.as_tensor(images[start : start + BATCH]).to(device)
             planes = standardise(to_planes(frames)).contiguous(memory_format=torch.channels_last)
-            rows.append(model(planes).float().cpu())
-    return torch.cat(rows).numpy()
+            rows.append(model(planes).float())
+    return torch.cat(rows).cpu().numpy()
 
 
 def fit_temperature(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> float:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import GenSoupError
-from gensoup.train.breeding import FACTOR_STEPS, generation_zero, next_generation
+from gensoup.train.breeding import FACTOR_STEPS, HEAT, generation_zero, next_generation
+from gensoup.train.executor import Executor
+from gensoup.train.heats import after_heats, entries
 from gensoup.train.individual import Trainer
 from gensoup.train.ledger import Record
 from gensoup.train.tensorboard import write_events
 
 
-def evolve(trainer: Trainer, progress: StageProgress) -> list[Record]:
+def evolve(trainer: Trainer, executor: Executor, progress: StageProgress) -> list[Record]:
     """All generations; everything finished is in the ledger, so that a second call goes on where the first was cut.
 
     Returns the complete individuals, best first. Raises GenSoupError when there is none.
@@ -20,23 +22,30 @@ def evolve(trainer: Trainer, progress: StageProgress) -> list[Record]:
     best: Record | None = None
     last: list[Record] = []
     done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        progress("search", done, total)
+
     for generation in range(settings.generations):
         if generation == 0:
-            plans = generation_zero(settings, trainer.alphabet)
+            plans = after_heats(trainer, executor, generation_zero(settings, trainer.alphabet), count)
         else:
             elite = [best] if best is not None and best not in last else []
             plans = next_generation(settings, trainer.alphabet, generation, [*last, *elite])
         records = []
-        for plan in plans:
-            records.append(trainer.individual(plan))
-            done += 1
-            progress("search", done, total)
+        for record in executor.train(trainer, plans):
+            records.append(record)
+            count()
+        records.sort(key=lambda record: record.place)
         last = [record for record in records if record.complete]
         if not last and best is None:
             raise GenSoupError(f"every individual of generation 0 failed; the first: {records[0].reason}")
         best = min([*last, *([best] if best else [])], key=lambda record: record.rank(settings.judge))
         _prune(trainer, generation, last)
-        write_events(ledger.run, _until(trainer, generation))
+        heats = [record for record in ledger.records() if record.place[0] == HEAT]
+        write_events(ledger.run, [*heats, *_until(trainer, generation)])
     complete = [record for record in ledger.records() if record.complete and record.place[0] == "search"]
     return sorted(complete, key=lambda record: record.rank(settings.judge))
 
@@ -44,11 +53,14 @@ def evolve(trainer: Trainer, progress: StageProgress) -> list[Record]:
 def _planned(trainer: Trainer) -> int:
     settings = trainer.settings
     if settings.mode == "astrocyte-schedule":
-        return settings.generations * len(FACTOR_STEPS) ** 2
+        first = len(FACTOR_STEPS) ** 2
+        return sum(entries(first, settings)) + (settings.generations - 1) * first
     first = settings.population_of(0)
     if settings.start == "race":
         first = max(first, len(trainer.alphabet.architectures))
-    return first + sum(settings.population_of(number) for number in range(1, settings.generations))
+    return sum(entries(first, settings)) + sum(
+        settings.population_of(number) for number in range(1, settings.generations)
+    )
 
 
 def _prune(trainer: Trainer, generation: int, last: list[Record]) -> None:
@@ -63,7 +75,8 @@ def _prune(trainer: Trainer, generation: int, last: list[Record]) -> None:
         if record.complete:
             best.setdefault(record.recipe["architecture"], record.name)
     keep = {record.name for record in last} | set(best.values())
-    trainer.ledger.remove_weights(record.name for record in past if record.name not in keep)
+    heats = [record for record in trainer.ledger.records() if record.place[0] == HEAT]
+    trainer.ledger.remove_weights(record.name for record in [*heats, *past] if record.name not in keep)
 
 
 def _until(trainer: Trainer, generation: int) -> list[Record]:

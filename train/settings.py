@@ -38,15 +38,17 @@ class Settings:
 
     Genes. scales: of each number; equal bounds fix it. mixing: whether augmentation mixes images (CutMix, Mixup).
 
-    Search. mode: generations of a genetic search, or nine steps of the astrocytes' factors an epoch. start: ``race``
-    gives every architecture a good recipe first; ``drawn`` draws all. population, population_step, population_min:
-    individuals of generation 0, how many fewer each generation, and the least. epochs: of each individual.
-    first_size, last_size: share of the deploy size in the first generation and in the last ``steady_generations``, in
-    multiples of ``size_step``. inherit: weights are the best of parents and midpoint, the parents' weighted average, or
-    nobody's. judge: what breaks ties and accepts a fusion. score_size: whether scored at the deploy size or as trained.
-    crossover_rate; mutation_sigma: of a step of each number; redraw: chance of a uniform redraw by gene. schedule: of
-    the learning rate over all generations. warm_up: share of an individual's steps. gradient_norm: what gradients are
-    clipped to, 0 for never. astrocyte_counters: ``shuffled`` and ``off`` are an ablation's controls.
+    Search. halving: heats of generation 0, after each of which only its better half trains on: with one after half of
+    the epochs, with two after a quarter and a half; 0 for none. mode: generations of a genetic search, or nine steps of
+    the astrocytes' factors an epoch. start: ``race`` gives every architecture a good recipe first; ``drawn`` draws all.
+    population, population_step, population_min: individuals of generation 0, how many fewer each generation, and the
+    least. epochs: of each individual. first_size, last_size: share of the deploy size in the first generation and in
+    the last ``steady_generations``, in multiples of ``size_step``. inherit: weights are the best of parents and
+    midpoint, the parents' weighted average, or nobody's. judge: what breaks ties and accepts a fusion. score_size:
+    whether scored at the deploy size or as trained. crossover_rate; mutation_sigma: of a step of each number; redraw:
+    chance of a uniform redraw by gene. schedule: of the learning rate over all generations. warm_up: share of an
+    individual's steps. gradient_norm: what gradients are clipped to, 0 for never. astrocyte_counters: ``shuffled`` and
+    ``off`` are an ablation's controls.
 
     Finish. branches: continuations of the best at deploy size, learning rate annealed to zero, from its weights or the
     initial ones; branch_average: keep an average over each one's steps too. soup: fuse what fits together.
@@ -81,6 +83,7 @@ class Settings:
     population_step: int = 3
     population_min: int = 4
     epochs: float = 1.0
+    halving: int = 0
     first_size: float = 2 / 3
     last_size: float = 1.0
     steady_generations: int = 1
@@ -129,6 +132,13 @@ class Settings:
     def preprocess(self, size: int) -> Preprocess:
         """Preprocessing to ``size``."""
         return Preprocess(size, self.fit)  # type: ignore[arg-type]
+
+    def part_of(self, phase: str, number: int) -> tuple[float, float]:
+        """Which part of its generation's epochs an individual trains, from and to, as shares. number: of its generation
+        or, of a heat, which: that doubles what was trained until then."""
+        if phase == "heat":
+            return 0.5 ** (self.halving - number + 1) if number else 0.0, 0.5 ** (self.halving - number)
+        return (0.5 if self.halving and number == 0 and phase == "search" else 0.0), 1.0
 
     def population_of(self, generation: int) -> int:
         """Individuals of a generation: shrinks by a fixed step down to the least (table 5.1)."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.preprocess import Preprocess
+from gensoup.train.image_cache import ImageCache
 from gensoup.train.images import ImageStore, Selection, decode
 from gensoup.train.learner import Examples
 from gensoup.train.roles import SHARES, THREE_SHARES, assign_roles, near_duplicate_groups
@@ -47,13 +48,24 @@ class Split:
 
 
 def split_folder(
-    folder: LabelledFolder, steps: Sequence[Preprocess], roles: str, seed: int, cache: Path, progress: StageProgress
+    folder: LabelledFolder,
+    steps: Sequence[Preprocess],
+    roles: str,
+    seed: int,
+    cache: Path,
+    progress: StageProgress,
+    kept: ImageCache | None = None,
 ) -> Split:
     """Decode a folder by each of ``steps``, group what is nearly the same and deal the groups into roles.
 
-    roles: ``three`` lets one part serve as search and soup. Raises DataError when a class has too few groups.
+    roles: ``three`` lets one part serve as search and soup. kept: where images of earlier runs are and these stay; None
+    decodes into ``cache``, which is the caller's to remove. Raises DataError when a class has too few groups.
     """
-    store = decode(folder, steps, cache, hashed=folder.groups is None, progress=progress)
+    hashed = folder.groups is None
+    if kept is not None:
+        store = kept.decoded(folder, steps, hashed, progress)
+    else:
+        store = decode(folder, steps, cache, hashed, progress)
     rows = np.array([index for index, file in enumerate(folder.files) if file not in store.skipped], np.int64)
     usable = folder.subset(rows)
     notes = [f"{len(folder.ignored)} other files in the folder were ignored"] if folder.ignored else []

@@ -20,7 +20,8 @@ Individual = Mapping[str, Any]
 Floats = NDArray[np.float64]
 
 # In the order in which a run goes through them; others follow by name.
-PHASES = ("search", "branch", "refit")
+HEAT = "heat"
+PHASES = (HEAT, "search", "branch", "refit")
 # Trained on ``search`` too, so its correlation there compares with nothing.
 REFIT = "refit"
 COSTS = ("macs", "latency_ms")
@@ -53,11 +54,11 @@ def enrich(
 
 
 def complete(individuals: Sequence[Individual], *phases: str) -> list[Individual]:
-    """Those that were trained and scored, of the given phases or of all but the refit."""
+    """Those that were trained and scored, of the given phases or of all but heats and the refit."""
     return [
         one
         for one in individuals
-        if one["reason"] is None and (one["place"][0] in phases if phases else one["place"][0] != REFIT)
+        if one["reason"] is None and (one["place"][0] in phases if phases else one["place"][0] not in (HEAT, REFIT))
     ]
 
 

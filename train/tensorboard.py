@@ -18,6 +18,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import histogram, hparams, scalar
 
 from gensoup.runtime.files import write_atomic, write_error
+from gensoup.train.breeding import HEAT
 from gensoup.train.ledger import Record
 
 FOLDER = "tensorboard"
@@ -47,13 +48,14 @@ def write_events(run: Path, records: Sequence[Record], scores: Mapping[str, Mapp
 
 
 def _order(record: Record) -> tuple[bool, tuple[str, int, int]]:
-    return (record.place[0] != "search", record.place)
+    return (record.place[0] not in (HEAT, "search"), record.place)
 
 
 def _population(ordered: Sequence[Record], scores: Mapping[str, Mapping[str, Any]]) -> Iterator[Event]:
     seconds, images, best = 0.0, 0, -1.0
     last = max((record.place[1] for record in ordered if record.place[0] == "search"), default=-1)
-    steps = [record.place[1] if record.place[0] == "search" else last + 1 for record in ordered]
+    of_phase = {HEAT: lambda number: 0, "search": lambda number: number}
+    steps = [of_phase.get(phase, lambda _: last + 1)(number) for phase, number, _ in (one.place for one in ordered)]
     for step in sorted(set(steps)):
         numbered = [(number, record) for number, record in enumerate(ordered) if steps[number] == step]
         mine = [record for _, record in numbered]
@@ -62,7 +64,7 @@ def _population(ordered: Sequence[Record], scores: Mapping[str, Mapping[str, Any
             for tag, value in _values(record).items():
                 yield _event(scalar(f"individual/{tag}", value), number, seconds)
         images += sum(record.images for record in mine)
-        done = [record for record in mine if record.scored]
+        done = [record for record in mine if record.scored and record.place[0] != HEAT]
         found: dict[str, float] = {"images": images, "failed": sum(not record.complete for record in mine)}
         if done:
             mcc = np.array([record.mcc for record in done])

@@ -1,4 +1,4 @@
-"""``gensoup train`` and ``gensoup report``."""
+"""``gensoup train``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from gensoup.train.executor_cli import ExecutorKind, Workers
 
 
 class Init(str, Enum):
@@ -74,6 +76,10 @@ def train_command(
     generations: Annotated[int | None, typer.Option(help="Generations of the search.")] = None,
     population: Annotated[int | None, typer.Option(help="Individuals of the first generation.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Epochs of an individual in a generation.")] = None,
+    halving: Annotated[
+        int | None,
+        typer.Option(help="Heats of generation 0, after each of which only the better half trains on; 0 (default)."),
+    ] = None,
     branch_epochs: Annotated[float | None, typer.Option(help="Epochs of each final branch.")] = None,
     refit_epochs: Annotated[
         float | None, typer.Option(help="Epochs of the fused network on all images but the sealed test's; 0: none.")
@@ -87,6 +93,36 @@ def train_command(
     threads: Annotated[
         int | None, typer.Option(help="CPU threads of the training; default: half of the cores.")
     ] = None,
+    executor: Annotated[
+        ExecutorKind,
+        typer.Option(help="inline: this process trains one individual after the other; ray: several workers do."),
+    ] = ExecutorKind.inline,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT of a Ray cluster's head, or auto; default: workers on this machine alone."),
+    ] = None,
+    worker_cpus: Annotated[
+        int | None, typer.Option(help="Cores that a worker of --executor ray takes; default: --threads.")
+    ] = None,
+    worker_gpus: Annotated[
+        float | None,
+        typer.Option(help="GPUs that a worker takes, or a share of one; default: 1 where there are any."),
+    ] = None,
+    ledger: Annotated[
+        str | None,
+        typer.Option(
+            help="Database of the run's individuals, postgresql://USER@HOST/NAME; default: a file in the run folder."
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where decoded images are kept for later runs; default: this user's cache.")
+    ] = None,
+    cache_gb: Annotated[
+        float, typer.Option(min=0, help="Gigabytes above which what was unused for longest goes from there.")
+    ] = 20.0,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Keep no decoded images: they go when the run ends.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the result (metrics.json) to this file too.")
@@ -97,9 +133,15 @@ def train_command(
     from gensoup.runtime.errors import DataError, MissingDependencyError, UsageError, WriteError
 
     sizes = None if size is None else _sizes(size)
+    if no_cache and cache is not None:
+        raise UsageError(f"--cache {cache}: and --no-cache exclude each other; leave one out")
+    if cache is not None and cache.resolve().is_relative_to(data.resolve()):
+        raise UsageError(f"--cache {cache}: lies in the dataset folder, which is never written to; name another place")
     _check_paths(data, out, config, weights_dir, device_profile, json, None if ablate is not None else resume)
     asked = min_fps is not None or max_latency_ms is not None
     given = DeviceProfile.load(device_profile) if device_profile is not None and asked else None
+    workers = Workers(executor, ray_address, worker_cpus, worker_gpus)
+    workers.check()
     from rich.console import Console
 
     from gensoup.runtime.console import stage_bars
@@ -126,6 +168,7 @@ def train_command(
         "generations": generations,
         "population": population,
         "epochs": epochs,
+        "halving": halving,
         "branch_epochs": branch_epochs,
         "refit_epochs": refit_epochs,
         "batch_size": batch_size,
@@ -148,29 +191,53 @@ def train_command(
         from gensoup.export.run_files import METRICS_FILE
         from gensoup.train.ablation import ABLATION_FILE
         from gensoup.train.ablation import ablate as run_ablation
+        from gensoup.train.image_cache import ImageCache
         from gensoup.train.report import REPORT_FILE, write_report
         from gensoup.train.run import train_run
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or "torch", "train") from error
     if precision is not None and settings.limit_ms is None:
         raise UsageError("--precision: says whose latency counts; give --min-fps or --max-latency-ms too")
+
+    def note(line: str) -> None:
+        Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
     said = remarks(settings)  # now, and not only once hours have passed
     for line in said:
-        Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        note(line)
+    kept = None if no_cache else ImageCache(cache, cache_gb)
     try:
-        with stage_bars() as progress:
+        with workers.opened(settings.threads, note) as trainers, stage_bars() as progress:
             if ablate is not None:
-                result = run_ablation(settings, out, resume=resume, profile=device_profile, progress=progress)
+                result = run_ablation(
+                    settings,
+                    out,
+                    resume=resume,
+                    profile=device_profile,
+                    cache=kept,
+                    executor=trainers,
+                    ledger=ledger,
+                    progress=progress,
+                )
                 if json is not None:
                     write_atomic(json, (out / ABLATION_FILE).read_text(encoding="utf-8"))
                 console = Console()
                 for line in ablation_notes(result):
-                    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+                    note(line)
                 console.print(_ablation_table(result))
                 for name in ARMS:
                     console.print(f"report: {out / name / REPORT_FILE}", markup=False, highlight=False, soft_wrap=True)
                 return
-            metrics = train_run(settings, out, resume=resume, profile=device_profile, progress=progress)
+            metrics = train_run(
+                settings,
+                out,
+                resume=resume,
+                profile=device_profile,
+                cache=kept,
+                executor=trainers,
+                ledger=ledger,
+                progress=progress,
+            )
         report = write_report(out)
     except WriteError as error:
         goes_on = out.exists() and any(out.rglob(CONFIG_FILE))
@@ -181,38 +248,6 @@ def train_command(
     print_notes(metrics, console, said)
     console.print(result_table(metrics))
     console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
-
-
-def report_command(
-    run: Annotated[Path, typer.Argument(help="Run folder of a finished training.")],
-    trace: Annotated[
-        Path | None, typer.Option(help="Trace of gensoup bench --trace: latency timeline, histogram.")
-    ] = None,
-    bench: Annotated[Path | None, typer.Option(help="Result of gensoup bench --json.")] = None,
-    evaluation: Annotated[Path | None, typer.Option("--eval", help="Result of gensoup eval --json.")] = None,
-) -> None:
-    """Write a run's report.html again, with the deployed bundle's accuracy and frame rate."""
-    from rich.console import Console
-
-    from gensoup.bench.measurement import Measurement
-    from gensoup.export.run_files import METRICS_FILE, check_finished
-    from gensoup.runtime.errors import MissingDependencyError
-    from gensoup.runtime.files import check_writable
-    from gensoup.train.deployed import Deployed
-
-    check_finished(run, METRICS_FILE)
-    check_writable(run / METRICS_FILE)
-    Deployed.read(run, bench, evaluation)
-    if trace is not None:
-        Measurement.load(trace)
-    try:  # after all that can be told without PyTorch, which takes seconds to import
-        from gensoup.train.report import write_report
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(error.name or "torch", "train") from error
-
-    Console().print(
-        f"report: {write_report(run, bench=bench, trace=trace, evaluation=evaluation)}", markup=False, soft_wrap=True
-    )
 
 
 def print_notes(metrics: dict[str, Any], console: Any, said: Sequence[str] = ()) -> None:

@@ -44,6 +44,7 @@ LEAST: dict[str, tuple[float, bool]] = {
     "population_step": (0, True),
     "population_min": (2, True),
     "epochs": (0, False),
+    "halving": (0, True),
     "first_size": (0, False),
     "last_size": (0, False),
     "steady_generations": (1, True),
@@ -62,9 +63,9 @@ LEAST: dict[str, tuple[float, bool]] = {
 # Of those above, the ones that must be whole.
 WHOLE = (
     *("seed", "generations", "population", "population_step", "population_min", "steady_generations", "size_step"),
-    *("branches", "batch_size", "threads"),
+    *("branches", "batch_size", "threads", "halving"),
 )
-AT_MOST = {"crossover_rate": 1, "warm_up": 1, "last_size": 1, "first_size": 1, "min_fps": 1000}
+AT_MOST = {"crossover_rate": 1, "warm_up": 1, "last_size": 1, "first_size": 1, "min_fps": 1000, "halving": 4}
 PLAUSIBLE_MACS = (0.1, 1e6)  # millions: below, no network of torchvision's at 32 px; above, none at 1024 px
 LISTS = ("architectures", "losses", "optimizers", "sizes")
 FLAGS = ("mixing", "branch_average", "refit_average", "soup")

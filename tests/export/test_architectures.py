@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torchvision.models.shufflenetv2 import InvertedResidual
 
 from gensoup.export.architectures import WeightsError, build, count_cost, initial_model, pretrained_weights
 from gensoup.export.names import ARCHITECTURES, check_names, known_architectures
@@ -188,3 +190,23 @@ def test_cost_counts_multiply_adds_and_parameters() -> None:
     fewer, same = count_cost("squeezenet1_1", 1000, 112)
     assert fewer < macs / 3.5 and same == parameters
     assert count_cost("squeezenet1_1", 10, 112)[1] < parameters
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_shuffling_with_channels_last_gives_the_same_values_and_gradients(training: bool) -> None:
+    """Against torchvision's own unit, of either stride, whose layout is another but whose numbers are these."""
+    for stride in (1, 2):
+        torch.manual_seed(stride)
+        theirs = InvertedResidual(16, 32 if stride == 2 else 16, stride).train(training)
+        ours = copy.deepcopy(theirs)
+        ours.__class__ = next(type(one) for one in build(SMALL, 2).modules() if isinstance(one, InvertedResidual))
+        images = torch.randn(4, 16, 8, 8).contiguous(memory_format=torch.channels_last)
+        found = []
+        for unit in (theirs, ours):
+            inputs = images.clone(memory_format=torch.preserve_format).requires_grad_()
+            outputs = unit.to(memory_format=torch.channels_last)(inputs)
+            outputs.square().sum().backward()
+            found.append((outputs.detach(), inputs.grad))
+        assert type(ours) is not InvertedResidual
+        assert found[1][0].is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(found[0], found[1])

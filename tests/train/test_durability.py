@@ -26,7 +26,8 @@ from gensoup.bench.roles import ROLES_FILE
 from gensoup.export.run_files import METRICS_FILE, MODEL_FILE
 from gensoup.runtime.files import is_temporary
 from gensoup.train.conclusion import PREDICTIONS_FILE
-from gensoup.train.ledger import DATABASE, FOLDER, STUDY
+from gensoup.train.database import DATABASE, STUDY
+from gensoup.train.ledger import FOLDER
 from gensoup.train.report import REPORT_FILE
 from gensoup.train.run_folder import CACHE, CONFIG_FILE
 from gensoup.train.tensorboard import FOLDER as EVENTS

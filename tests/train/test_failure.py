@@ -19,10 +19,10 @@ from torch import nn
 from gensoup.export.run_files import METRICS_FILE, MODEL_FILE
 from gensoup.export.trained import TrainedModel
 from gensoup.train import individual, refit
+from gensoup.train.database import DATABASE, STUDY
 from gensoup.train.failure import DivergedError, check_finite, reason_of, release_memory
 from gensoup.train.genes import Recipe, Scale
 from gensoup.train.learner import Course, Examples, train
-from gensoup.train.ledger import DATABASE, STUDY
 from gensoup.train.run import train_run
 from gensoup.train.settings import Settings
 

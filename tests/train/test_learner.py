@@ -75,6 +75,34 @@ def test_a_run_away_learning_rate_is_diverged_and_says_when(examples: Examples) 
         train(fresh(), examples, wild, Course(epochs=4, batch_size=16, seed=1), CPU)
 
 
+def test_losses_looked_at_seldom_train_alike_and_name_the_same_step(examples: Examples) -> None:
+    course = Course(epochs=1, batch_size=16, seed=5)
+    trained = []
+    for every in (1, 3, 100):
+        model = fresh()
+        train(model, examples, RECIPE, course, CPU, look_every=every)
+        trained.append(weights(model))
+    assert same(trained[0], trained[1]) and same(trained[0], trained[2])
+    wild, told = replace(RECIPE, learning_rate=1e12, optimizer="sgd"), []
+    for every in (1, 3, 100):
+        with pytest.raises(DivergedError) as error:
+            train(fresh(), examples, wild, Course(epochs=1, batch_size=16, seed=1), CPU, look_every=every)
+        told.append(str(error.value))
+    assert len(set(told)) == 1
+
+
+def test_a_forward_pass_in_bfloat16_learns_and_leaves_float32(examples: Examples) -> None:
+    model = initial_model("squeezenet1_1", 3, seed=0, pretrained=None)
+    recipe, course = replace(RECIPE, learning_rate=1e-3), Course(epochs=6, batch_size=16, seed=1, schedule=ANNEALED)
+    train(model, examples, recipe, course, CPU, precision=torch.bfloat16)
+    assert all(value.dtype != torch.bfloat16 for value in model.state_dict().values())
+    exact = initial_model("squeezenet1_1", 3, seed=0, pretrained=None)
+    train(exact, examples, recipe, course, CPU)
+    assert not same(weights(model), weights(exact))
+    assert fitness_on(model, examples.images, examples.targets, CPU).mcc > 0.6
+    assert learner.mixed_precision(CPU) is None  # there it only costs
+
+
 def test_counts_images_and_reports_steps(examples: Examples) -> None:
     calls: list[tuple[int, int]] = []
     lesson = train(
@@ -125,7 +153,7 @@ def test_average_equals_its_recurrence() -> None:
     for value in values[1:]:
         with torch.no_grad():
             model.weight.fill_(value)
-        averager.update(model)
+        averager.update()
         expected = 0.75 * expected + 0.25 * value
     assert float(averager.weights["weight"]) == pytest.approx(expected)
 

@@ -21,8 +21,9 @@ import pytest
 import torch
 
 from gensoup.runtime.errors import GenSoupError, WriteError
+from gensoup.train.database import DATABASE, SCHEMA_VERSION, STUDY
 from gensoup.train.genes import NAMES, Alphabet
-from gensoup.train.ledger import DATABASE, SCHEMA_VERSION, STUDY, Ledger, Record
+from gensoup.train.ledger import Ledger, Record
 
 GENES = {name: (number + 1) / 7 for number, name in enumerate(NAMES)}
 RECIPE = Alphabet(("squeezenet1_1",)).decode(GENES).to_dict()

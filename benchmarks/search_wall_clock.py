@@ -1,0 +1,101 @@
+"""One whole default search, before and after: wall time, core time and what came of it.
+
+    python benchmarks/search_wall_clock.py DATA --before REVISION [--weights-dir FOLDER] [--rounds 3] [--halving]
+                                           [--option=--generations=2 …] [--json FILE]
+
+Before is the code of REVISION itself, checked out beside this one (``git worktree``) and run by the same interpreter;
+nothing is switched off to imitate it. After is this code, first with an empty cache of decoded images, then with the
+one that the first left. All get the same data, seed and options, and their test images are the same; since random
+numbers are used in another way, the networks differ as two seeds' would, and the MCC with its interval says whether the
+result is the same. --halving adds a run with ``--halving 1``. Rounds go through seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def search(code: Path, data: Path, out: Path, cache: Path, options: list[str]) -> dict[str, Any]:
+    """A search by the code in a folder."""
+    command = [
+        sys.executable,
+        "-m",
+        "gensoup",
+        "train",
+        str(data),
+        "--out",
+        str(out),
+        "--json",
+        f"{out}.json",
+        *options,
+    ]
+    # An installed checkout comes after PYTHONPATH, so that this very code is what runs; caches are not shared.
+    environment = {**os.environ, "PYTHONPATH": str(code), "XDG_CACHE_HOME": str(cache)}
+    started, before = time.perf_counter(), os.times()
+    done = subprocess.run(command, env=environment, cwd=code, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    after = os.times()
+    metrics = json.loads(Path(f"{out}.json").read_text(encoding="utf-8"))
+    test = metrics["scores"]["test"]
+    core = after.children_user + after.children_system - before.children_user - before.children_system
+    found = {"wall": time.perf_counter() - started, "core": core, "images": metrics["images_trained"]}
+    return {**found, "mcc": test["mcc"], "interval": test["intervals"]["mcc"], "network": metrics["architecture"]}
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--before", required=True)
+    parser.add_argument("--weights-dir", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--halving", action="store_true")
+    parser.add_argument("--option", action="append", default=[], help="one more word for gensoup train")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    shared = ["--init", "random", *options.option]
+    if options.weights_dir is not None:
+        shared += ["--weights-dir", str(options.weights_dir.resolve())]
+    found: dict[str, list[dict[str, Any]]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        old = Path(scratch) / "before"
+        subprocess.run(["git", "worktree", "add", "--detach", str(old), options.before], cwd=ROOT, check=True)
+        try:
+            for number in range(options.rounds):
+                cache = Path(scratch) / f"cache{number}"
+                runs = [("before", old, []), ("after", ROOT, []), ("after, images kept", ROOT, [])]
+                runs += [("after, images kept, one heat", ROOT, ["--halving", "1"])] * options.halving
+                if number % 2:  # before and after in turns; what is kept needs one that kept it
+                    runs = [*runs[1:], runs[0]]
+                for name, code, more in runs:
+                    print(f"round {number + 1} of {options.rounds}: {name}", file=sys.stderr)
+                    out = Path(scratch) / f"{name.replace(', ', '-').replace(' ', '-')}-{number}"
+                    row = search(code, options.data.resolve(), out, cache, [*shared, "--seed", str(number), *more])
+                    found.setdefault(name, []).append(row)
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", str(old)], cwd=ROOT, check=True)
+    print("| what | wall s | core s | images | wall, before over it | MCC on test by seed |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, rows in found.items():
+        wall, core, images = (statistics.median(row[key] for row in rows) for key in ("wall", "core", "images"))
+        over = statistics.median(one["wall"] / row["wall"] for one, row in zip(found["before"], rows, strict=True))
+        scores = ", ".join(f"{row['mcc']:.3f} [{row['interval'][0]:.3f}, {row['interval'][1]:.3f}]" for row in rows)
+        print(f"| {name} | {wall:.0f} | {core:.0f} | {images:,.0f} | {over:.2f} | {scores} |")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

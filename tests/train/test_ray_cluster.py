@@ -1,0 +1,95 @@
+"""What is said of a Ray cluster that cannot be used, before anything is trained."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gensoup.runtime.errors import GenSoupError, UsageError
+from gensoup.train.ray_cluster import refusal
+from gensoup.train.ray_share import Share
+
+USAGE = 64
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ray-address", "h:1"], "--ray-address h:1: is for --executor ray; give that too"),
+        (["--worker-gpus", "1"], "--worker-gpus 1.0: is for --executor ray"),
+        (["--executor", "ray", "--ray-address", "nonsense"], "must be HOST:PORT of the cluster's head, or auto"),
+        (["--executor", "ray", "--ray-address", "ray://h:10001"], "is for clients outside of the cluster"),
+        (
+            ["--executor", "ray", "--ray-address", "127.0.0.1:1"],
+            "nothing answers there (Connection refused);",
+        ),
+        (
+            ["--executor", "ray", "--worker-gpus", "1.5"],
+            "--worker-gpus 1.5: must be a share of one, as 0.5",
+        ),
+        (["--executor", "ray", "--worker-cpus", "0"], "--worker-cpus 0: must be at least 1"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(
+    gensoup: Run, shapes: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    code, _, complaint = gensoup("train", shapes, "--out", tmp_path / "run", *options)
+    assert code == USAGE and complaint.count("\n") == 1 and message in complaint
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_ray_the_extra_is_named(
+    gensoup: Run, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, _, complaint = gensoup("train", shapes, "--out", tmp_path / "run", "--executor", "ray")
+    assert code and complaint == "error: 'ray' is not installed: pip install 'gensoup[ray]'\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "Version mismatch: The cluster was started with:\n    Ray: 2.52.0\n    Python: 3.10.1\nThis process was "
+            "started with:\n    Ray: 2.60.0",
+            "other versions of Ray or Python there (The cluster was started with: Ray: 2.52.0 Python: 3.10.1",
+        ),
+        ("RPC error: InvalidAuthToken: Authentication token is missing or incorrect.", "the cluster wants its token"),
+        ("Could not find any running Ray instance. Please specify", "this machine is in no cluster;"),
+        (
+            "Can't find a `node_ip_address.json` file from /tmp/ray",
+            "this machine is not in that cluster;",
+        ),
+        ("Something else\nin lines " + "x " * 200, "cannot be used (Something else in lines"),
+    ],
+)
+def test_what_ray_says_becomes_one_line(said: str, told: str) -> None:
+    error = refusal("head:6379", RuntimeError(said))
+    assert isinstance(error, UsageError) and str(error).startswith("--ray-address head:6379: ")
+    assert told in str(error) and "\n" not in str(error) and len(str(error)) < 350
+
+
+def test_a_cluster_that_cannot_be_started_is_no_mistake_of_options() -> None:
+    error = refusal(None, RuntimeError("no\nsockets"))
+    assert not isinstance(error, UsageError) and isinstance(error, GenSoupError)
+    assert str(error) == "Ray cannot be started here (no sockets); --executor inline does without"
+
+
+def test_a_workers_share() -> None:
+    machine, cart = {"CPU": 8.0}, {"CPU": 8.0, "GPU": 2.0}
+    assert Share().resources(machine, threads=4) == {"num_gpus": 0, "num_cpus": 4}
+    assert Share().resources(cart, threads=4) == {"num_gpus": 1, "num_cpus": 0}
+    assert Share(cpus=2, gpus=0.5).resources(cart, threads=4) == {"num_gpus": 0.5, "num_cpus": 2}
+    assert Share(gpus=0).resources(cart, threads=4) == {"num_gpus": 0, "num_cpus": 4}
+    with pytest.raises(UsageError, match="--worker-gpus 1: the cluster offers 0 GPUs"):
+        Share(gpus=1).resources(machine, threads=4)
+    with pytest.raises(UsageError, match="--threads 16: the cluster offers 8 cores"):
+        Share().resources(machine, threads=16)
+    assert Share(gpus=0).notes(cart) == [
+        "--worker-gpus 0: the cluster offers 2 GPUs, none of which is used; leave the option out to use them"
+    ]
+    assert Share().notes(cart) == Share(gpus=0).notes(machine) == []
