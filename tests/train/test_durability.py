@@ -122,7 +122,7 @@ def whole(forked: ForkServer, images: Path, tmp_path_factory: pytest.TempPathFac
 def arguments(images: Path, run: Path) -> list[Any]:
     """``gensoup train``, going on with the run if it has begun."""
     options = ["--config", images.parent / CONFIG, *(["--resume"] if (run / CONFIG_FILE).exists() else [])]
-    return ["train", images, "--out", run, *options]
+    return ["train", images, "--out", run, "--no-cache", *options]  # so that a kill hits the decoding, too
 
 
 def without_times(metrics: dict[str, Any]) -> dict[str, Any]:
