@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gensoup.train.cache_cli import check_cache_options, opened_cache
 from gensoup.train.executor_cli import ExecutorKind, Workers
 
 
@@ -132,10 +133,7 @@ def train_command(
     from gensoup.runtime.errors import DataError, MissingDependencyError, UsageError, WriteError
 
     sizes = None if size is None else _sizes(size)
-    if no_cache and cache is not None:
-        raise UsageError(f"--cache {cache}: and --no-cache exclude each other; leave one out")
-    if cache is not None and cache.resolve().is_relative_to(data.resolve()):
-        raise UsageError(f"--cache {cache}: lies in the dataset folder, which is never written to; name another place")
+    check_cache_options(cache, no_cache, data, out)
     _check_paths(data, out, config, weights_dir, device_profile, json, None if ablate is not None else resume)
     asked = min_fps is not None or max_latency_ms is not None
     given = DeviceProfile.load(device_profile) if device_profile is not None and asked else None
@@ -191,7 +189,6 @@ def train_command(
         from gensoup.export.run_files import METRICS_FILE
         from gensoup.train.ablation import ABLATION_FILE
         from gensoup.train.ablation import ablate as run_ablation
-        from gensoup.train.image_cache import ImageCache
         from gensoup.train.report import REPORT_FILE, write_report
         from gensoup.train.run import train_run
     except ModuleNotFoundError as error:
@@ -205,7 +202,7 @@ def train_command(
     said = remarks(settings)  # now, and not only once hours have passed
     for line in said:
         note(line)
-    kept = None if no_cache else ImageCache(cache, cache_gb)
+    kept = opened_cache(cache, cache_gb, no_cache, note)
     try:
         with workers.opened(settings.threads, note) as trainers, stage_bars() as progress:
             if ablate is not None:
