@@ -174,7 +174,8 @@ class ImageCache:
         except WriteError as error:
             named = "" if self.root is None else f" --dir {self.root}"
             raise WriteError(
-                f"{error}; gensoup data cache{named} --clear frees what earlier runs left, --cache names another place"
+                f"{error}; gensoup data cache{named} --clear frees what earlier runs left, --cache names another "
+                "place, --no-cache keeps nothing"
             ) from error
 
     def _make_folder(self, folder: Path) -> None:
