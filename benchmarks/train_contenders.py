@@ -122,7 +122,9 @@ def timed(once: Callable[[], object], options: argparse.Namespace) -> dict[str, 
 
 
 def clocks() -> tuple[float, float]:
-    """The time, and the processor time of this process and of the workers it has."""
+    """The time, when all that was asked of a GPU is done, and the processor time of this process and of its workers."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     spent = time.process_time()
     for worker in multiprocessing.active_children():
         fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
@@ -159,8 +161,6 @@ def ours(options: argparse.Namespace, device: torch.device) -> dict[str, float]:
 
         def note(step: int, steps: int) -> None:
             if step in (WARM_UP, total):
-                if device.type == "cuda":
-                    torch.cuda.synchronize()
                 at[step] = clocks()
 
         model = build(options.architecture, len(folder.labels)).to(device)
@@ -169,9 +169,10 @@ def ours(options: argparse.Namespace, device: torch.device) -> dict[str, float]:
 
 
 def peak(options: argparse.Namespace, device: torch.device) -> dict[str, float]:
-    """Floating-point operations a second of a large product of matrices on all cores: what the device can reach."""
+    """Floating-point operations a second of a large product of matrices on all cores, as precise as ours trains: what
+    the device can reach."""
     side, best = 2048 if device.type == "cpu" else 8192, float("inf")
-    one, other = torch.randn(2, side, side, device=device)
+    one, other = torch.randn(2, side, side, device=device, dtype=learner.mixed_precision(device))
     for _ in range(12):
         started = time.perf_counter()
         product = one @ other

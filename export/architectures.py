@@ -13,7 +13,7 @@ import torch
 import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torchvision.models.shufflenetv2 import InvertedResidual
 
 from gensoup.runtime.errors import GenSoupError
@@ -34,7 +34,8 @@ class _ShuffleUnit(InvertedResidual):
 
     def forward(self, x: Tensor) -> Tensor:
         """As torchvision's."""
-        graph = torch.jit.is_tracing() or torch.compiler.is_exporting()  # what is exported stays as it is
+        # What is traced or exported stays as it is.
+        graph = isinstance(x, fx.Proxy) or torch.jit.is_tracing() or torch.compiler.is_exporting()
         if graph or not x.is_contiguous(memory_format=torch.channels_last):
             return super().forward(x)
         kept, changed = x.chunk(2, 1) if self.stride == 1 else (self.branch1(x), x)

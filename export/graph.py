@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gensoup.export.saliency import ClassActivation, SaliencyRange
+from gensoup.export.transfer import constant
 
 # ImageNet's statistics in RGB and grey levels: what torchvision's weights expect.
 MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
@@ -24,13 +25,12 @@ STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 def to_planes(frames: Tensor) -> Tensor:
     """uint8 BGR [N, H, W, 3] → float32 RGB [N, 3, H, W] in grey levels. The cast comes first: TensorRT wants that."""
     planes = frames.to(torch.float32).permute(0, 3, 1, 2)
-    return planes.index_select(1, torch.tensor([2, 1, 0], device=frames.device))
+    return planes.index_select(1, constant((2, 1, 0), frames.device))
 
 
 def standardise(planes: Tensor) -> Tensor:
     """Grey levels, RGB [N, 3, H, W] → ImageNet's zero mean and unit variance."""
-    mean = torch.tensor(MEAN, device=planes.device).view(1, 3, 1, 1)
-    std = torch.tensor(STD, device=planes.device).view(1, 3, 1, 1)
+    mean, std = (constant(values, planes.device).view(1, 3, 1, 1) for values in (MEAN, STD))
     return (planes - mean) / std
 
 

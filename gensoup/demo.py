@@ -41,9 +41,9 @@ def demo_command(
     try:
         from gensoup.bench.dataset import LabelledFolder
         from gensoup.train.constraint import LimitError
+        from gensoup.train.result_table import print_notes
         from gensoup.train.roles import SHARES
         from gensoup.train.settings import Settings, default_threads
-        from gensoup.train.train_cli import print_notes
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or "torch", "train") from error
 
@@ -205,7 +205,7 @@ def _stage(console: Any, number: int, name: str, what: str) -> None:
 
 
 def _table(summary: dict[str, Any]) -> Any:
-    from gensoup.train.train_cli import result_table
+    from gensoup.train.result_table import result_table
 
     table = result_table(summary["metrics"])
     exported, verdict, served = summary["exported"], summary["verdict"], summary["served"]

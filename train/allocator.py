@@ -9,14 +9,15 @@ from pathlib import Path
 # Of mallopt(3) and malloc_trim(3), glibc's; others lack them.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _LARGEST = 2**31 - 1  # what mallopt's int holds
-_PAD, _FROM_SYSTEM = 64 << 20, 1 << 30
+_PAD = 64 << 20
+_FROM_SYSTEM = (1 << 30, 32 << 20)  # older versions take no more than the second
 _RESERVED = 1 << 30  # addresses, not memory, that the heap takes at first
 _MADV_HUGEPAGE, _HUGE = 14, 2 << 20
 
 
 @cache
 def keep_freed_memory() -> bool:
-    """Give memory back to the system no more, but for blocks of a gigabyte; whether this C library could be told so.
+    """Give memory back to the system no more, but for the largest blocks; whether this C library could be told so.
 
     By default glibc returns each large block at once, and a step of MobileNetV3-Small (32 images of 112 px) takes
     16,000 page faults, a fifth of its time, to be given the same memory again, filled with zeros. And the heap's next
@@ -25,8 +26,9 @@ def keep_freed_memory() -> bool:
     library = _library()
     if library is None or not hasattr(library, "mallopt"):
         return False
-    options = ((_M_MMAP_THRESHOLD, _FROM_SYSTEM), (_M_TRIM_THRESHOLD, _LARGEST), (_M_TOP_PAD, _PAD))
-    kept = all(library.mallopt(option, value) == 1 for option, value in options)
+    kept = any(library.mallopt(_M_MMAP_THRESHOLD, most) == 1 for most in _FROM_SYSTEM) and all(
+        library.mallopt(option, value) == 1 for option, value in ((_M_TRIM_THRESHOLD, _LARGEST), (_M_TOP_PAD, _PAD))
+    )
     if kept:
         _take_huge_pages(library)
     return kept

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gensoup.export.graph import standardise, to_planes
+from gensoup.export.transfer import constant, sent
 
 MAX_ROTATION = math.pi / 2
 MAX_CROP = 0.4  # a crop keeps at least this much less of a side
@@ -56,7 +57,7 @@ def _moved(planes: Tensor, strength: float, generator: torch.Generator) -> Tenso
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     rows = [torch.stack([cos * flips[:, 0], -sin * flips[:, 1], shift[:, 0]], 1)]
     rows.append(torch.stack([sin * flips[:, 0], cos * flips[:, 1], shift[:, 1]], 1))
-    matrix = torch.stack(rows, 1).to(planes.device)
+    matrix = sent(torch.stack(rows, 1), planes.device)
     # Not affine_grid: on a CPU it takes four times as long.
     grid = (_places(height, width, planes.device) @ matrix.transpose(1, 2)).view(count, height, width, 2)
     return functional.grid_sample(planes, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
@@ -76,8 +77,8 @@ def _jittered(planes: Tensor, strength: float, generator: torch.Generator) -> Te
     """
     count, channels, height, width = planes.shape
     factors = (1 + _uniform(generator, 3 * count, -1, 1) * MAX_JITTER * strength).view(3, count, 1, 1)
-    brightness, contrast, saturation = factors.to(planes.device)
-    luma = torch.tensor(LUMA, device=planes.device)
+    brightness, contrast, saturation = sent(factors, planes.device)
+    luma = constant(LUMA, planes.device)
     grey = brightness * (planes.mean((2, 3)) @ luma).view(count, 1, 1)
     matrix = saturation * torch.eye(channels, device=planes.device) + (1 - saturation) * luma
     mapped = torch.baddbmm((1 - contrast) * grey, brightness * contrast * matrix, planes.reshape(count, channels, -1))
@@ -89,7 +90,7 @@ def _mixed(planes: Tensor, targets: Tensor, generator: torch.Generator) -> tuple
 
     CutMix' centre lies anywhere in the picture, and what reaches over its edges is cut off.
     """
-    order = torch.randperm(len(planes), generator=generator).to(planes.device)
+    order = sent(torch.randperm(len(planes), generator=generator), planes.device)
     share = float(_uniform(generator, 1))
     if _uniform(generator, 1).item() < 0.5:
         height, width = planes.shape[2:]

@@ -18,7 +18,6 @@ GOOD_RECIPE = {"learning_rate": 0.54, "weight_decay": 2.8e-3, "augmentation": 0.
 GOOD_LOSS, GOOD_OPTIMIZER = "label_smoothing", "adamw"
 # Steps of both factors that an astrocyte schedule tries each epoch (thesis, experiment 2 of ch. 4).
 FACTOR_STEPS = (-0.25, 0.0, 0.25)
-HEAT = "heat"  # the phase of what is trained to see who goes on in generation 0
 
 
 @dataclass(frozen=True)

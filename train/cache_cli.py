@@ -1,20 +1,61 @@
-"""``gensoup data cache``: what training has kept of decoded images, and its removal."""
+"""``gensoup data cache``, what training has kept of decoded images, and the options of ``gensoup train`` about it."""
 
 from __future__ import annotations
 
 import json as json_module
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from gensoup.runtime.errors import UsageError, WriteError
+
+if TYPE_CHECKING:
+    from gensoup.train.image_cache import ImageCache
+
+
+def check_cache_options(cache: Path | None, no_cache: bool, data: Path, out: Path) -> None:
+    """Raise UsageError for what cannot be meant."""
+    if cache is None:
+        return
+    if no_cache:
+        raise UsageError(f"--cache {cache}: and --no-cache exclude each other; leave one out")
+    if cache.resolve().is_relative_to(data.resolve()):
+        raise UsageError(f"--cache {cache}: lies in the dataset folder, which is never written to; name another place")
+    if cache.resolve().is_relative_to(out.resolve()):
+        raise UsageError(f"--cache {cache}: lies in the run folder, --out; name a place that outlasts the run")
+
+
+def opened_cache(cache: Path | None, limit_gb: float, no_cache: bool, note: Callable[[str], None]) -> ImageCache | None:
+    """Where a training keeps decoded images; None for nowhere.
+
+    Where the user's own cache cannot be written, ``note`` takes a line that says so, and nothing is kept: it only saves
+    time, and was not asked for. Raises WriteError where the one that was named cannot be.
+    """
+    from gensoup.train.image_cache import ImageCache
+
+    if no_cache:
+        return None
+    opened = ImageCache(cache, limit_gb)
+    try:
+        opened.check()
+    except WriteError as error:
+        if cache is not None:
+            raise WriteError(f"--cache {error}") from error
+        note(f"decoded images are not kept for later runs: {error}")
+        return None
+    return opened
 
 
 def cache_command(
     directory: Annotated[
-        Path | None, typer.Option("--dir", help="What gensoup train --cache named; default: this user's own.")
+        Path | None, typer.Option("--dir", help="What gensoup train --cache named; default: this user's own cache.")
     ] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Remove all that no run is just making.")] = False,
-    json: Annotated[Path | None, typer.Option("--json", help="Write the list to this file too.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all that no run is making or using.")] = False,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write the list to this file too, as it is before --clear.")
+    ] = None,
 ) -> None:
     """List the decoded images that training keeps from run to run, or remove them."""
     import time
@@ -23,25 +64,30 @@ def cache_command(
     from rich.markup import escape
     from rich.table import Table
 
-    from gensoup.runtime.errors import UsageError
-    from gensoup.runtime.files import write_atomic
+    from gensoup.runtime.files import check_outputs, write_atomic
     from gensoup.train.image_cache import ImageCache
 
     if directory is not None and not directory.is_dir():
-        raise UsageError(f"--dir {directory}: no such folder")
+        raise UsageError(f"--dir {directory}: no such folder; name the one that gensoup train --cache named")
+    check_outputs({"--json": json}, ())
     cache, console = ImageCache(directory), Console()
     entries = cache.entries()
     if json is not None:
         kept = [{**vars(entry), "path": str(entry.path)} for entry in entries]
         write_atomic(json, json_module.dumps(kept, indent=1))
     if clear:
-        count, size = cache.clear()
-        console.print(f"{cache.folder}: {count} removed, {size / 1e9:.2f} GB", markup=False, soft_wrap=True)
+        count, size, left = cache.clear()
+        stays = f"; {left} in use {'stays' if left == 1 else 'stay'}" if left else ""
+        told = f"{cache.folder}: {count} removed, {size / 1e9:.2f} GB{stays}"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
         return
-    table = Table("Images of", title=str(cache.folder))
+    if not entries:
+        console.print(f"{cache.folder}: nothing is kept", markup=False, highlight=False, soft_wrap=True)
+        return
+    table = Table("Images of", title=escape(str(cache.folder)))
     for column in ("Images", "GB", "Last used"):
         table.add_column(column, justify="right")
     for entry in entries:
         day = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
         table.add_row(escape(entry.data), f"{entry.images:,}", f"{entry.bytes / 1e9:.2f}", day)
-    console.print(table if entries else f"{cache.folder}: nothing is kept", soft_wrap=True)
+    console.print(table, soft_wrap=True)

@@ -27,7 +27,8 @@ from gensoup.bench.figures import (
     svg,
 )
 from gensoup.train.importance import decoded
-from gensoup.train.summary import HEAT, REFIT, complete, generations, phases_of
+from gensoup.train.settings import HEAT
+from gensoup.train.summary import REFIT, complete, generations, phases_of
 
 Individual = Mapping[str, Any]
 PHASE_NAMES = {"branch": "branches"}

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gensoup.runtime.errors import GenSoupError
-from gensoup.train.breeding import HEAT, Plan
+from gensoup.train.breeding import Plan
 from gensoup.train.executor import Executor
 from gensoup.train.individual import Trainer
-from gensoup.train.settings import Settings
+from gensoup.train.settings import HEAT, Settings
 
 
 def after_heats(trainer: Trainer, executor: Executor, plans: Sequence[Plan], on_done: Callable[[], None]) -> list[Plan]:

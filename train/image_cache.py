@@ -1,43 +1,48 @@
 """Decoded images that outlast a run: made once for a data set and a preprocessing, found again by the next run.
 
-``ROOT/KEY/`` is an entry: one file of images for each preprocessing, ``hashes.npy`` and ``about.json``, which is
-written last: without it an entry is not there. KEY is over the files' names, sizes and times of change, so that another
-image under an old name is never taken for what it was. Whoever makes, reads or removes an entry holds its lock
-meanwhile; a map that a run has open outlives its removal.
+``ROOT/KEY/`` is an entry, see :mod:`gensoup.train.image_entry`. What a run reads stays until it ends; of the rest what
+was unused for longest goes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import shutil
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import DataError, WriteError
-from gensoup.runtime.files import rename_whole, write_atomic, write_error
-from gensoup.runtime.images import read_image
+from gensoup.runtime.files import write_error
 from gensoup.runtime.preprocess import Preprocess
 from gensoup.runtime.private_cache import cache_root, make_private
-from gensoup.train.images import ImageStore, decode
+from gensoup.train.image_entry import (
+    ABOUT,
+    about_of,
+    bytes_of,
+    empty,
+    finish,
+    hashes_of,
+    held,
+    images_of,
+    is_entry,
+    key_of,
+    make,
+    removed,
+    still_true,
+    used,
+)
+from gensoup.train.images import ImageStore
 
-VERSION = 1  # of the entries, and of what preprocessing makes
-ABOUT, HASHES, MAKING = "about.json", "hashes.npy", ".making"
 LIMIT_GB = 20.0
 LONGEST_UNUSED_DAYS = 30
-WAIT_S = 0.2  # between two looks whether another process is done
-SAMPLE = 8  # images decoded again to see that an entry holds what the files show
+WAITING = "wait for another run that decodes these images"
 
 
 @dataclass(frozen=True)
@@ -63,237 +68,125 @@ class ImageCache:
         """Where the entries lie; it need not exist."""
         return self.root or cache_root() / "images"
 
+    def check(self) -> None:
+        """Raise WriteError, before the work, where nothing can be kept."""
+        self._make_folder(self.folder)
+        try:
+            tempfile.TemporaryFile(dir=self.folder).close()
+        except OSError as error:
+            raise write_error(self.folder, error) from error
+
     def decoded(
         self, folder: LabelledFolder, steps: Sequence[Preprocess], hashed: bool, progress: StageProgress
     ) -> ImageStore:
         """As :func:`gensoup.train.images.decode`, from the cache as far as it is there.
 
-        A second process that wants the same waits for the first and decodes nothing. Raises WriteError when the cache
-        cannot be written or the disk is full.
+        The images stay in the cache as long as the store that is returned lives. A second process that wants the same
+        waits for the first and decodes nothing. Raises WriteError when the cache cannot be written or the disk is full.
         """
-        path = self.folder / _key(folder, hashed)
-        with self._held(path, progress):
-            about = _about(path)
-            if about is not None and hashed and _hashes(path, len(folder)) is None:
+        path, count = self.folder / key_of(folder, hashed), len(folder)
+        waited = False
+
+        def on_wait() -> None:
+            nonlocal waited
+            waited = True
+            progress(WAITING, 0, 1)
+
+        with held(path, lambda: self._make_folder(path), on_wait):
+            if waited:
+                progress(WAITING, 1, 1)
+            about = about_of(path)
+            if hashed and hashes_of(path, count) is None:
                 about = None
-            if about is not None and not _still_true(path, about, folder, steps):
-                _remove(path)
+            if about is None or not still_true(path, about, folder, steps):
                 about = None
-            missing = [step for step in steps if _images(path, step, len(folder)) is None]
-            if missing or about is None:
-                if about is None:
-                    missing = list(steps)
-                self._make_room(path, sum(3 * step.size**2 for step in missing) * len(folder))
-                skipped = _make(path, folder, missing, hashed and about is None, progress)
+                empty(path)
+            missing = [step for step in steps if images_of(path, step, count) is None]
+            if about is None or missing:
+                self._make_room(path, sum(3 * step.size**2 for step in missing) * count)
+                skipped = self._made(path, folder, missing, hashed and about is None, progress)
                 if about is not None and skipped != about["skipped"]:  # a file was mended or broke meanwhile
-                    _remove(path)
-                    skipped = _make(path, folder, steps, hashed, progress)
-                about = {"version": VERSION, "data": str(folder.path.resolve()), "images": len(folder)}
-                write_atomic(path / ABOUT, json.dumps({**about, "skipped": skipped}), 0o600)
-                about["skipped"] = skipped
-            os.utime(path / ABOUT)
-            by_size = {step.size: images for step in steps if (images := _images(path, step, len(folder))) is not None}
-            hashes = _hashes(path, len(folder)) if hashed else None
+                    empty(path)
+                    skipped = self._made(path, folder, steps, hashed, progress)
+                about = finish(path, folder, skipped)
+            with contextlib.suppress(OSError):  # a network file system may give it to another user
+                os.utime(path / ABOUT)
+            by_size = {step.size: images for step in steps if (images := images_of(path, step, count)) is not None}
+            store = ImageStore(by_size, hashes_of(path, count) if hashed else None, about["skipped"])
+            try:
+                weakref.finalize(store, os.close, used(path))
+            except OSError as error:
+                raise write_error(path, error) from error
             self._make_room(path, 0)
-        return ImageStore(by_size, hashes, about["skipped"])
+        return store
 
     def entries(self) -> list[Entry]:
-        """All that is kept, what was used last first."""
+        """All that is kept, what was used last first. Raises DataError when the folder cannot be read."""
         found = []
-        for path in self.folder.iterdir() if self.folder.is_dir() else ():
-            if (about := _about(path)) is not None:
-                used = (path / ABOUT).stat().st_mtime
-                found.append(Entry(path, about["data"], about["images"], _bytes(path), used))
+        for path in self._folders():
+            with contextlib.suppress(OSError):  # removed meanwhile
+                if (about := about_of(path)) is not None:
+                    last = (path / ABOUT).stat().st_mtime
+                    found.append(Entry(path, about["data"], about["images"], bytes_of(path), last))
         return sorted(found, key=lambda entry: -entry.used)
 
-    def clear(self) -> tuple[int, int]:
-        """Remove every entry, and halves of such, that no process is just making; how many, and their bytes."""
-        count = total = 0
-        for path in self.folder.iterdir() if self.folder.is_dir() else ():
-            if _is_key(path):
-                size = _bytes(path)
-                if _remove_unless_held(path):
-                    count, total = count + 1, total + size
-        return count, total
+    def clear(self) -> tuple[int, int, int]:
+        """Remove every entry, and halves of such, that no run is making or using; how many, their bytes, and how many
+        stay. Raises DataError when the folder cannot be read."""
+        count = total = left = 0
+        for path in self._folders():
+            size = bytes_of(path)
+            if removed(path):
+                count, total = count + 1, total + size
+            else:
+                left += 1
+        return count, total, left
+
+    def _folders(self) -> list[Path]:
+        """Of entries, whole or not."""
+        try:
+            return [path for path in self.folder.iterdir() if is_entry(path)]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise DataError(f"{self.folder}: cannot be read ({error.strerror}); check its permissions") from error
 
     def _make_room(self, mine: Path, needed: int) -> None:
-        """Remove what is oldest of the others until the disk has room for ``needed`` bytes more and the cache keeps to
-        its limit, and whatever was long unused."""
+        """Remove, of the others that nobody uses, what a killed process left half made, what is oldest until the disk
+        has room for ``needed`` bytes more and the cache keeps to its limit, and whatever was long unused."""
         others = [entry for entry in reversed(self.entries()) if entry.path != mine]
-        kept = sum(entry.bytes for entry in others) + _bytes(mine) + needed
+        whole = {mine, *(entry.path for entry in others)}
+        for path in self._folders():
+            if path not in whole and about_of(path) is None:
+                removed(path)
+        kept = sum(entry.bytes for entry in others) + bytes_of(mine) + needed
         for entry in others:
             old = time.time() - entry.used > LONGEST_UNUSED_DAYS * 86_400
             full = needed > shutil.disk_usage(self.folder).free
-            if (old or full or kept > self.limit_gb * 1e9) and _remove_unless_held(entry.path):
+            if (old or full or kept > self.limit_gb * 1e9) and removed(entry.path):
                 kept -= entry.bytes
 
-    @contextlib.contextmanager
-    def _held(self, path: Path, progress: StageProgress) -> Iterator[None]:
-        """Make the entry's folder and lock it; what a killed process left half made is removed."""
-        while True:
-            self._make_folder(path)
-            try:
-                descriptor = os.open(path, os.O_RDONLY)
-            except FileNotFoundError:  # removed just now
-                continue
-            except OSError as error:
-                raise write_error(path, error) from error
-            try:
-                if not _lock(descriptor, path):
-                    progress("wait for another run that decodes these images", 0, 1)
-                    time.sleep(WAIT_S)
-                    continue
-                shutil.rmtree(path / MAKING, ignore_errors=True)
-                yield
-                return
-            finally:
-                os.close(descriptor)
+    def _made(
+        self, path: Path, folder: LabelledFolder, steps: Sequence[Preprocess], hashed: bool, progress: StageProgress
+    ) -> dict[str, str]:
+        try:
+            return make(path, folder, steps, hashed, progress)
+        except WriteError as error:
+            named = "" if self.root is None else f" --dir {self.root}"
+            raise WriteError(
+                f"{error}; gensoup data cache{named} --clear frees what earlier runs left, --cache names another "
+                "place, --no-cache keeps nothing"
+            ) from error
 
-    def _make_folder(self, path: Path) -> None:
+    def _make_folder(self, folder: Path) -> None:
+        """Make the cache's or an entry's folder, readable by this user alone."""
         if self.root is None:
-            make_private(path)
+            make_private(folder)
             return
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            path.mkdir(mode=0o700, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise write_error(self.root, error) from error
-
-
-def _key(folder: LabelledFolder, hashed: bool) -> str:
-    """Of an entry: over all that decides what is in it but the preprocessing, which names its files."""
-    digest = hashlib.sha256(f"{VERSION}\0{cv2.__version__}\0{hashed}\n".encode())
-    for path, name in zip(folder.paths, folder.files, strict=True):
-        try:
-            status = path.stat()
-            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-        except OSError:  # a broken link: reading it will name it as a broken image
-            digest.update(f"{name}\0missing\n".encode())
-    return digest.hexdigest()[:32]
-
-
-def _is_key(path: Path) -> bool:
-    return path.is_dir() and len(path.name) == 32 and all(letter in "0123456789abcdef" for letter in path.name)
-
-
-def _file(path: Path, step: Preprocess) -> Path:
-    told = hashlib.sha256(json.dumps(step.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
-    return path / f"{step.size}-{told}.npy"
-
-
-def _images(path: Path, step: Preprocess, count: int) -> NDArray[np.uint8] | None:
-    """The memory map of a preprocessing; None where it is missing or cut short."""
-    return _array(_file(path, step), np.uint8, (count, step.size, step.size, 3), "r")
-
-
-def _hashes(path: Path, count: int) -> NDArray[np.bool_] | None:
-    return _array(path / HASHES, np.bool_, (count, 64))
-
-
-def _array(path: Path, kind: type, shape: tuple[int, ...], mode: Literal["r"] | None = None) -> NDArray[Any] | None:
-    try:
-        found = np.load(path, mmap_mode=mode, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return found if found.dtype == kind and found.shape == shape else None
-
-
-def _about(path: Path) -> dict[str, Any] | None:
-    try:
-        values = json.loads((path / ABOUT).read_text(encoding="utf-8"))
-        whole = values["version"] == VERSION and isinstance(values["skipped"], dict)
-        return {**values, "images": int(values["images"]), "data": str(values["data"])} if whole else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _still_true(path: Path, about: dict[str, Any], folder: LabelledFolder, steps: Sequence[Preprocess]) -> bool:
-    """Whether a sample of the files decodes to what is kept, and what was broken still is."""
-    broken = about["skipped"]
-    for file in broken:
-        with contextlib.suppress(DataError):
-            read_image(folder.path / file)
-            return False
-    good = [index for index, file in enumerate(folder.files) if file not in broken]
-    kept = [(step, images) for step in steps if (images := _images(path, step, len(folder))) is not None]
-    for number in np.unique(np.linspace(0, len(good) - 1, min(SAMPLE, len(good))).round().astype(int)):
-        try:
-            image = read_image(folder.path / folder.files[good[number]])
-        except DataError:
-            return False
-        if any(not np.array_equal(images[good[number]], step(image)) for step, images in kept):
-            return False
-    return True
-
-
-def _make(
-    path: Path, folder: LabelledFolder, steps: Sequence[Preprocess], hashed: bool, progress: StageProgress
-) -> dict[str, str]:
-    """Decode into the entry, each file appearing when it is whole; returns the broken images."""
-    making = path / MAKING
-    try:
-        store = decode(folder, steps, making, hashed, progress)
-        for step in steps:
-            (making / f"{step.size}.npy").chmod(0o600)
-            rename_whole(making / f"{step.size}.npy", _file(path, step))
-        if store.hashes is not None:
-            np.save(making / HASHES, store.hashes, allow_pickle=False)
-            rename_whole(making / HASHES, path / HASHES)
-    except (OSError, WriteError) as error:
-        told = error if isinstance(error, WriteError) else write_error(path, error)
-        raise WriteError(
-            f"{told}; gensoup data cache --clear frees what earlier runs left, --cache names another place"
-        ) from error
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
-    return dict(store.skipped)
-
-
-def _lock(descriptor: int, path: Path) -> bool:
-    """Lock an entry's folder; False where another process has it or has removed it meanwhile."""
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # not POSIX
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # file systems that cannot lock a folder, some network ones
-        return True
-    try:
-        return path.stat().st_ino == os.fstat(descriptor).st_ino
-    except OSError:
-        return False
-
-
-def _remove_unless_held(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        if not _lock(descriptor, path):
-            return False
-        _remove(path)
-        path.rmdir()
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    """Empty an entry; what says that it is whole goes first."""
-    (path / ABOUT).unlink(missing_ok=True)
-    for file in path.iterdir():
-        shutil.rmtree(file, ignore_errors=True) if file.is_dir() else file.unlink(missing_ok=True)
-
-
-def _bytes(path: Path) -> int:
-    total = 0
-    for file in path.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += file.stat().st_size
-    return total
+            raise write_error(folder, error) from error
+        if folder != self.root and folder.is_symlink():
+            raise WriteError(f"{folder}: is a link, which training does not follow; remove it")

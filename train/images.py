@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.runtime.console import StageProgress
+from gensoup.runtime.device import usable_cores
 from gensoup.runtime.errors import DataError
 from gensoup.runtime.files import write_error
 from gensoup.runtime.images import read_image
@@ -57,7 +58,9 @@ class Selection:
         if not isinstance(self.images, np.ndarray):
             import torch  # who brought a tensor has it loaded; an audit needs none
 
-            return self.images[torch.from_numpy(self.rows[index]).to(self.images.device)]
+            from gensoup.export.transfer import sent
+
+            return self.images[sent(torch.from_numpy(self.rows[index]), self.images.device)]
         part = np.asarray(self.images[self.rows[index]])
         self._mapped += part.nbytes
         if self._mapped > MOST_MAPPED:
@@ -113,7 +116,7 @@ def decode(
         if hashes is not None:
             hashes[index] = perceptual_hash(image)
 
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(usable_cores())
     try:
         # A part at a time: a list of futures for millions of images is memory too.
         for start in range(0, count, AT_ONCE):

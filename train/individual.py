@@ -14,7 +14,7 @@ from gensoup.export.architectures import initial_model
 from gensoup.export.batch_norm import reestimate_batch_norm
 from gensoup.runtime.errors import GenSoupError
 from gensoup.train.astrocytes import AstrocyteFactors, AstrocyteSettings
-from gensoup.train.breeding import HEAT, Plan, torch_seed
+from gensoup.train.breeding import Plan, torch_seed
 from gensoup.train.constraint import Admission
 from gensoup.train.failure import DivergedError, reason_of, release_memory
 from gensoup.train.genes import Alphabet, Recipe
@@ -23,7 +23,7 @@ from gensoup.train.ledger import Ledger, Record
 from gensoup.train.meter import ImageMeter
 from gensoup.train.residence import Residence
 from gensoup.train.scoring import Fitness, fitness_on
-from gensoup.train.settings import Settings
+from gensoup.train.settings import HEAT, Settings
 from gensoup.train.soup import average
 from gensoup.train.task import Attempt, Task
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gensoup.export.transfer import sent
 from gensoup.train.allocator import keep_freed_memory
 from gensoup.train.astrocytes import AstrocyteCounts, Astrocytes, AstrocyteSettings
 from gensoup.train.augment import augmented
@@ -117,9 +118,10 @@ def train(
     kind = OPTIMIZERS[recipe.optimizer]
     # L-BFGS views gradients as vectors, which only contiguous ones are.
     layout = torch.contiguous_format if kind.repeats else torch.channels_last
-    optimizer = kind.build(model.parameters(), recipe.learning_rate, recipe.weight_decay)
     evaluations = 0
     model.train().to(memory_format=layout)
+    # After that: a state that is laid out otherwise than its tensor is stepped slowly, or by one kernel not at all.
+    optimizer = kind.build(model.parameters(), recipe.learning_rate, recipe.weight_decay)
     averager = _Averager(model, steps) if course.average else None
     losses = _Losses(steps, device, look_every or LOOK_EVERY.get(device.type, LOOK_ELSEWHERE))
     parameters = list(model.parameters())
@@ -199,7 +201,7 @@ def _batches(
         batch = np.sort(order[position * batch_size : (position + 1) * batch_size].numpy())
         frames = torch.as_tensor(examples.images[batch])
         hot = functional.one_hot(torch.from_numpy(examples.targets[batch]), examples.classes).float()
-        frames, hot = (_to(values, device) for values in (frames, hot))
+        frames, hot = (sent(values, device) for values in (frames, hot))
         planes, targets = augmented(frames, hot, recipe.augmentation, generator, mixing=course.mixing)
         return planes.contiguous(memory_format=layout), targets
 
@@ -210,13 +212,6 @@ def _batches(
             if step + 1 < steps:
                 following = thread.submit(make, step + 1)
             yield batch
-
-
-def _to(values: Tensor, device: torch.device) -> Tensor:
-    """Without waiting for the copy, where the device can do without."""
-    if device.type == "cuda" and values.device.type == "cpu":
-        return values.pin_memory().to(device, non_blocking=True)
-    return values.to(device)
 
 
 class _Losses:

@@ -4,6 +4,7 @@ PyTorch is imported where it computes: settings are checked by these names befor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -48,10 +49,9 @@ def logit_normalisation(logits: Tensor, targets: Tensor) -> Tensor:
 def sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Binary cross-entropy of each class by itself, summed over classes. Its biased start, log K, keeps early steps
     from being spent on pushing every class down (Beyer et al. 2020)."""
-    import torch
     from torch.nn import functional
 
-    bias = torch.log(torch.tensor(float(logits.shape[1] - 1), device=logits.device))
+    bias = math.log(logits.shape[1] - 1)  # as a number: a tensor would be sent to the device, which is to wait for it
     return functional.binary_cross_entropy_with_logits(logits - bias, targets, reduction="none").sum(1).mean()
 
 

@@ -50,7 +50,7 @@ OPTIMIZERS: dict[str, OptimizerKind] = {
     "radam": OptimizerKind("RAdam", 1e-3, _LISTS),
     "rmsprop": OptimizerKind("RMSprop", 1e-2),
     "sgd": OptimizerKind("SGD", 1e-2, {"momentum": 0.9, **_FUSED}),
-    "adagrad": OptimizerKind("Adagrad", 1e-2, _FUSED),
+    "adagrad": OptimizerKind("Adagrad", 1e-2, _LISTS),  # in one kernel only newer versions step it on a GPU
     "asgd": OptimizerKind("ASGD", 1e-2),
     "rprop": OptimizerKind("Rprop", 1e-2, decays=False),
     "lbfgs": OptimizerKind("LBFGS", 1.0, decays=False, repeats=True),

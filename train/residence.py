@@ -10,7 +10,7 @@ from torch import Tensor
 from gensoup.train.images import Frames, Selection
 from gensoup.train.learner import Examples
 
-MOST_OF_MEMORY = 0.4  # of what is free; networks, their gradients and activations need the rest
+MOST_OF_MEMORY = 0.4  # for all image sizes together; networks, their gradients and activations need the rest
 CHUNK = 1024  # images copied at once
 
 
@@ -31,12 +31,14 @@ class Residence:
         return replace(examples, images=self.moved(examples.images, self.free_bytes()))
 
     def moved(self, selection: Selection, free_bytes: int) -> Frames:
-        """The same images from a tensor on the device, if they take no more than their share of ``free_bytes``."""
+        """The same images from a tensor on the device, if what lies there already and they take no more than their
+        share of it and of ``free_bytes``."""
         if isinstance(selection.images, Tensor):
             return selection
         key = id(selection.images)
         if key not in self._stages:
-            if selection.images.nbytes > MOST_OF_MEMORY * free_bytes:
+            taken = sum(stage.nbytes for _, stage in self._stages.values())
+            if taken + selection.images.nbytes > MOST_OF_MEMORY * (taken + free_bytes):
                 return selection
             stage = torch.empty(selection.images.shape, dtype=torch.uint8, device=self.device)
             every = Selection(selection.images, torch.arange(len(selection.images)).numpy())

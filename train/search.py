@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import GenSoupError
-from gensoup.train.breeding import FACTOR_STEPS, HEAT, generation_zero, next_generation
+from gensoup.train.breeding import FACTOR_STEPS, generation_zero, next_generation
 from gensoup.train.executor import Executor
 from gensoup.train.heats import after_heats, entries
 from gensoup.train.individual import Trainer
 from gensoup.train.ledger import Record
+from gensoup.train.settings import HEAT
 from gensoup.train.tensorboard import write_events
 
 

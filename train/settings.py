@@ -21,6 +21,7 @@ from gensoup.train.run_folder import CONFIG_FILE
 from gensoup.train.validation import check_known, validate
 
 SCHEMA_VERSION = 3
+HEAT = "heat"  # the phase of what is trained to see who goes on in generation 0
 DEFAULT_REDRAW = {name: 0.05 for name in NAMES if name != "architecture"}
 
 
@@ -136,7 +137,7 @@ class Settings:
     def part_of(self, phase: str, number: int) -> tuple[float, float]:
         """Which part of its generation's epochs an individual trains, from and to, as shares. number: of its generation
         or, of a heat, which: that doubles what was trained until then."""
-        if phase == "heat":
+        if phase == HEAT:
             return 0.5 ** (self.halving - number + 1) if number else 0.0, 0.5 ** (self.halving - number)
         return (0.5 if self.halving and number == 0 and phase == "search" else 0.0), 1.0
 

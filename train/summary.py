@@ -15,12 +15,12 @@ from scipy.special import ndtr
 
 from gensoup.bench.metrics import CALIBRATION_BINS, per_class
 from gensoup.train.importance import importance
+from gensoup.train.settings import HEAT
 
 Individual = Mapping[str, Any]
 Floats = NDArray[np.float64]
 
 # In the order in which a run goes through them; others follow by name.
-HEAT = "heat"
 PHASES = (HEAT, "search", "branch", "refit")
 # Trained on ``search`` too, so its correlation there compares with nothing.
 REFIT = "refit"

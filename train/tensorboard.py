@@ -18,8 +18,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import histogram, hparams, scalar
 
 from gensoup.runtime.files import write_atomic, write_error
-from gensoup.train.breeding import HEAT
 from gensoup.train.ledger import Record
+from gensoup.train.settings import HEAT
 
 FOLDER = "tensorboard"
 POPULATION = "population"

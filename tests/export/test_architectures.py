@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torchvision.models.shufflenetv2 import InvertedResidual
 
 from gensoup.export.architectures import WeightsError, build, count_cost, initial_model, pretrained_weights
@@ -192,6 +192,27 @@ def test_cost_counts_multiply_adds_and_parameters() -> None:
     assert count_cost("squeezenet1_1", 10, 112)[1] < parameters
 
 
+def shuffled_by_us() -> type[InvertedResidual]:
+    """The unit that a built ShuffleNetV2 has."""
+    return next(type(one) for one in build(SMALL, 2).modules() if isinstance(one, InvertedResidual))
+
+
+def test_what_is_exported_or_traced_is_torchvisions_own_unit() -> None:
+    """The ONNX graph, the map of where the network looks and the count of multiply-adds are made so."""
+    ours = nn.Sequential(InvertedResidual(16, 32, 2), InvertedResidual(32, 32, 1)).eval()
+    theirs = copy.deepcopy(ours)
+    for unit in ours:
+        unit.__class__ = shuffled_by_us()
+    images = torch.randn(2, 16, 8, 8).contiguous(memory_format=torch.channels_last)
+    exported, traced, recorded = [], [], []
+    for model in (theirs, ours):
+        model.to(memory_format=torch.channels_last)
+        exported.append([str(node.target) for node in torch.export.export(model, (images,)).graph.nodes])
+        traced.append(fx.symbolic_trace(model).code)
+        recorded.append(str(torch.jit.trace(model, images).inlined_graph).count("aten::"))
+    assert exported[0] == exported[1] and traced[0] == traced[1] and recorded[0] == recorded[1]
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_shuffling_with_channels_last_gives_the_same_values_and_gradients(training: bool) -> None:
     """Against torchvision's own unit, of either stride, whose layout is another but whose numbers are these."""
@@ -199,7 +220,7 @@ def test_shuffling_with_channels_last_gives_the_same_values_and_gradients(traini
         torch.manual_seed(stride)
         theirs = InvertedResidual(16, 32 if stride == 2 else 16, stride).train(training)
         ours = copy.deepcopy(theirs)
-        ours.__class__ = next(type(one) for one in build(SMALL, 2).modules() if isinstance(one, InvertedResidual))
+        ours.__class__ = shuffled_by_us()
         images = torch.randn(4, 16, 8, 8).contiguous(memory_format=torch.channels_last)
         found = []
         for unit in (theirs, ours):

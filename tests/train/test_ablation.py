@@ -15,10 +15,10 @@ from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.train import run_profile
 from gensoup.train.ablation import ABLATION_FILE, ablate, check_alphabets, differences
 from gensoup.train.report import REPORT_FILE
+from gensoup.train.result_table import ablation_notes
 from gensoup.train.run_folder import ARMS
 from gensoup.train.run_profile import GIVEN_FILE, PROFILE_FILE
 from gensoup.train.settings import Settings
-from gensoup.train.train_cli import ablation_notes
 
 
 def silent(stage: str, done: int, total: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,15 +14,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from gensoup.bench.dataset import LabelledFolder
-from gensoup.cli import app
-from gensoup.runtime.errors import WriteError
+from gensoup.runtime.errors import DataError, WriteError
 from gensoup.runtime.images import read_image
 from gensoup.runtime.preprocess import Preprocess
-from gensoup.train import image_cache
-from gensoup.train.image_cache import ABOUT, HASHES, MAKING, ImageCache
+from gensoup.train.image_cache import WAITING, ImageCache
+from gensoup.train.image_entry import ABOUT, HASHES, MAKING
 from gensoup.train.images import ImageStore
 
 Seen = list[tuple[str, int, int]]
@@ -112,7 +112,7 @@ def test_a_broken_image_that_can_be_read_now_is_taken_in(
 ) -> None:
     def offline(path: Path) -> np.ndarray:
         if path.parent.name == "a":
-            raise image_cache.DataError(f"{path}: cannot be read")
+            raise DataError(f"{path}: cannot be read")
         return read_image(path)
 
     monkeypatch.setattr("gensoup.train.images.read_image", offline)
@@ -166,23 +166,89 @@ def test_two_at_once_decode_once(cache: ImageCache, data: Path) -> None:
         thread.join()
     decoded = [sum(stage == "decode" for stage, _, _ in seen) for _, seen in results]
     assert sorted(decoded) == [0, 9]
+    waits = [call for _, seen in results for call in seen if call[0] == WAITING]
+    assert all(call == (WAITING, 0, 1) for call in waits[:-1]) and waits[-1:] in ([], [(WAITING, 1, 1)])
     for store, _ in results:
         check(store, data)
 
 
-def test_the_oldest_goes_above_the_limit_and_a_run_keeps_its_map(
-    make_shapes: Callable[..., Path], data: Path, tmp_path: Path
-) -> None:
+def test_the_oldest_goes_above_the_limit(make_shapes: Callable[..., Path], data: Path, tmp_path: Path) -> None:
     other = make_shapes(tmp_path / "other", per_class=4, labels=("a", "b"))
     cache = ImageCache(tmp_path / "cache", limit_gb=60e-6)  # 28 kB of images each, and what describes them
-    store, _ = ask(cache, data)
-    expected = np.array(store.by_size[32])
+    ask(cache, data)
     ask(cache, other)
     assert len(cache.entries()) == 2
     ask(cache, other, 48)
     assert [entry.data for entry in cache.entries()] == [str(other)]
-    np.testing.assert_array_equal(store.by_size[32], expected)
     assert len(ask(cache, data)[1]) == 9
+
+
+def test_what_a_run_reads_stays_until_it_ends(make_shapes: Callable[..., Path], data: Path, tmp_path: Path) -> None:
+    """Workers on other machines may ask for it at any time, by its path."""
+    other = make_shapes(tmp_path / "other", per_class=4, labels=("a", "b"))
+    cache = ImageCache(tmp_path / "cache", limit_gb=0)
+    store, again = ask(cache, data)[0], ask(cache, data)[0]
+    ask(cache, other)
+    assert {entry.data for entry in cache.entries()} == {str(data), str(other)}
+    assert cache.clear()[::2] == (1, 1)  # the other one goes, this one stays
+    del store
+    assert cache.clear()[::2] == (0, 1)
+    check(again, data)
+    del again
+    assert cache.clear()[::2] == (1, 0) and list(cache.folder.iterdir()) == []
+
+
+def test_images_that_nobody_vouches_for_are_not_believed(cache: ImageCache, data: Path) -> None:
+    """As a kill leaves them; some may have been unreadable then, and black, that are not now."""
+    ask(cache, data, 32, 48)
+    (entry,) = cache.entries()
+    (entry.path / ABOUT).unlink()
+    ask(cache, data, 32)
+    assert not list(entry.path.glob("48-*.npy"))
+
+
+KILLED = """
+import os, sys, time
+from pathlib import Path
+from gensoup.bench.dataset import LabelledFolder
+from gensoup.runtime.preprocess import Preprocess
+from gensoup.train.image_cache import ImageCache
+
+def progress(stage, done, total):
+    if done == 3:
+        print("decoding", flush=True)
+        time.sleep(600)
+
+ImageCache(Path(sys.argv[1])).decoded(LabelledFolder.open(sys.argv[2]), [Preprocess(32)], True, progress)
+"""
+
+
+def test_what_a_killed_process_left_is_swept_by_a_run_on_other_images(
+    make_shapes: Callable[..., Path], cache: ImageCache, data: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", KILLED, str(cache.folder), str(data)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "decoding\n"
+        (left,) = cache.folder.glob(f"*/{MAKING}")
+        other = make_shapes(tmp_path / "other", per_class=4, labels=("a", "b"))
+        ask(cache, other)
+        assert left.exists()  # it is still at it
+        process.send_signal(signal.SIGKILL)
+    assert left.exists()
+    ask(cache, other)
+    assert not left.parent.exists() and len(cache.entries()) == 1
+    check(ask(cache, data)[0], data)
+
+
+def test_a_link_in_place_of_an_entry_is_not_followed(cache: ImageCache, data: Path, tmp_path: Path) -> None:
+    ask(cache, data)
+    (entry,) = cache.entries()
+    elsewhere = entry.path.rename(tmp_path / "elsewhere")
+    entry.path.symlink_to(elsewhere)
+    (elsewhere / ABOUT).write_text("{")
+    with pytest.raises(WriteError, match="is a link"):
+        ask(cache, data)
+    assert cache.clear() == (0, 0, 0) and len(list(elsewhere.iterdir())) > 2
 
 
 def test_what_was_long_unused_goes(
@@ -210,24 +276,10 @@ def test_no_room_is_one_line_with_ways_out(cache: ImageCache, data: Path) -> Non
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     try:
         with pytest.raises(
-            WriteError, match=r"cannot be written .*ulimit -f.*gensoup data cache --clear.*--cache"
+            WriteError, match=r"cannot be written .*ulimit -f.*gensoup data cache --dir .* --clear.*--cache"
         ) as error:
             ask(cache, data, 64)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "\n" not in str(error.value) and cache.entries() == []
     check(ask(cache, data, 64)[0], data, 64)
-
-
-def test_the_command_lists_and_clears(cache: ImageCache, data: Path, tmp_path: Path) -> None:
-    ask(cache, data)
-    listed = CliRunner().invoke(
-        app, ["data", "cache", "--dir", str(cache.folder), "--json", str(tmp_path / "list.json")]
-    )
-    assert listed.exit_code == 0 and "9" in listed.output
-    assert json.loads((tmp_path / "list.json").read_text())[0]["data"] == str(data)
-    (cache.folder / "notes.txt").touch()  # not ours
-    cleared = CliRunner().invoke(app, ["data", "cache", "--dir", str(cache.folder), "--clear"])
-    assert "1 removed" in cleared.output and cache.entries() == []
-    assert [path.name for path in cache.folder.iterdir()] == ["notes.txt"]
-    assert "nothing is kept" in CliRunner().invoke(app, ["data", "cache", "--dir", str(cache.folder)]).output

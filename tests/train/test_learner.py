@@ -14,8 +14,11 @@ from gensoup.export.architectures import initial_model
 from gensoup.train import learner
 from gensoup.train.failure import DivergedError
 from gensoup.train.genes import Recipe
+from gensoup.train.images import Selection
 from gensoup.train.learner import ANNEALED, CONSTANT, Course, Examples, Schedule, train
+from gensoup.train.losses import LOSSES
 from gensoup.train.optimizers import OPTIMIZERS
+from gensoup.train.residence import Residence
 from gensoup.train.scoring import fitness_on
 
 CPU = torch.device("cpu")
@@ -89,6 +92,25 @@ def test_losses_looked_at_seldom_train_alike_and_name_the_same_step(examples: Ex
             train(fresh(), examples, wild, Course(epochs=1, batch_size=16, seed=1), CPU, look_every=every)
         told.append(str(error.value))
     assert len(set(told)) == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_a_gpu_is_waited_for_when_losses_are_looked_at_and_never_else(
+    examples: Examples, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    monkeypatch.setattr(learner._Losses, "look", lambda self: None)
+    device = torch.device("cuda")
+    resident = Residence(device).moved(Selection(np.asarray(examples.images), np.arange(len(examples))), 1 << 40)
+    recipe, course = replace(RECIPE, augmentation=1.0, loss=loss), Course(1, 16, 1, average=True)
+    for mode, images in (("default", resident), ("error", resident), ("error", examples.images)):
+        model = fresh().to(device)
+        torch.cuda.set_sync_debug_mode(mode)  # "error" raises where the host waits for the device
+        try:
+            train(model, replace(examples, images=images), recipe, course, device)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 def test_a_forward_pass_in_bfloat16_learns_and_leaves_float32(examples: Examples) -> None:

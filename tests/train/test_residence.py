@@ -46,4 +46,15 @@ def test_what_does_not_fit_stays_where_it_is(shapes: Path) -> None:
     selection = Selection(images, np.arange(10))
     least = int(images.nbytes / MOST_OF_MEMORY)
     assert Residence(CPU).moved(selection, least - 8) is selection
-    assert Residence(CPU).moved(selection, least + 8) is not selection
+    residence = Residence(CPU)
+    assert residence.moved(selection, least + 8) is not selection
+
+
+def test_all_stages_together_keep_to_their_share() -> None:
+    """Each taking its share of what the others left, four would leave an eighth for the networks."""
+    residence, free, placed = Residence(CPU), 10_000, 0
+    for _ in range(10):
+        images = np.zeros((10, 8, 8, 3), np.uint8)
+        if residence.moved(selection := Selection(images, np.arange(10)), free - placed) is not selection:
+            placed += images.nbytes
+    assert placed == 1920 * (int(MOST_OF_MEMORY * free) // 1920)
