@@ -197,6 +197,7 @@ def shuffled_by_us() -> type[InvertedResidual]:
     return next(type(one) for one in build(SMALL, 2).modules() if isinstance(one, InvertedResidual))
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch.jit's age; fvcore counts with it
 def test_what_is_exported_or_traced_is_torchvisions_own_unit() -> None:
     """The ONNX graph, the map of where the network looks and the count of multiply-adds are made so."""
     ours = nn.Sequential(InvertedResidual(16, 32, 2), InvertedResidual(32, 32, 1)).eval()

@@ -30,7 +30,7 @@ def store(cache: ImageCache, make_shapes: Callable[..., Path], tmp_path: Path) -
 
 
 def command(cache: ImageCache, *options: str) -> str:
-    done = CliRunner().invoke(app, ["data", "cache", "--dir", str(cache.folder), *options])
+    done = CliRunner(env={"COLUMNS": "300"}).invoke(app, ["data", "cache", "--dir", str(cache.folder), *options])
     assert done.exit_code == 0
     return done.output
 
