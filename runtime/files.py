@@ -26,6 +26,7 @@ _REMEDIES = {
     errno.ENOENT: "; name a folder that is there",
     errno.EISDIR: "; name a file",
     errno.ENOTDIR: "; a folder on the way to it is a file: name another place",
+    errno.EEXIST: "; something else has that name: name another place",
     errno.ENAMETOOLONG: "; choose a shorter name",
 }
 # As atomic_path names them; SQLite writes a journal beside a database.

@@ -57,7 +57,7 @@ def cache_command(
         Path | None, typer.Option("--json", help="Write the list to this file too, as it is before --clear.")
     ] = None,
 ) -> None:
-    """List the decoded images that training keeps from run to run, or remove them."""
+    """List or remove the decoded images that training keeps."""
     import time
 
     from rich.console import Console
