@@ -31,6 +31,7 @@ from gensoup.train.heats import entries
 from gensoup.train.settings import Settings
 
 PHASES = ("search", "branch", "refit")
+FEWEST_GROUPS = 8  # of a class, two for each role
 
 
 def planned_images(settings: Settings, roles: Mapping[str, int], architectures: int) -> dict[str, tuple[float, float]]:
@@ -76,7 +77,7 @@ def part_of(data: Path, share: float, out: Path) -> None:
     chosen = set()
     for label in range(len(folder.labels)):
         mine = np.unique(groups[np.asarray(folder.targets) == label])
-        count = max(4, round(share * len(mine)))
+        count = max(FEWEST_GROUPS, round(share * len(mine)))
         chosen |= set(np.random.default_rng(0).permutation(mine)[:count])
     lines = ["file,group"]
     for file, path, group in zip(folder.files, folder.paths, groups, strict=True):

@@ -84,6 +84,8 @@ def main() -> None:
                     out = Path(scratch) / f"{name.replace(', ', '-').replace(' ', '-')}-{number}"
                     row = search(code, options.data.resolve(), out, cache, [*shared, "--seed", str(number), *more])
                     found.setdefault(name, []).append(row)
+                    if options.json:  # as far as it has come
+                        options.json.write_text(json.dumps(found, indent=1) + "\n")
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", str(old)], cwd=ROOT, check=True)
     print("| what | wall s | core s | images | wall, before over it | MCC on test by seed |")
@@ -93,8 +95,6 @@ def main() -> None:
         over = statistics.median(one["wall"] / row["wall"] for one, row in zip(found["before"], rows, strict=True))
         scores = ", ".join(f"{row['mcc']:.3f} [{row['interval'][0]:.3f}, {row['interval'][1]:.3f}]" for row in rows)
         print(f"| {name} | {wall:.0f} | {core:.0f} | {images:,.0f} | {over:.2f} | {scores} |")
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
