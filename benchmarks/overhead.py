@@ -3,8 +3,8 @@
     python benchmarks/overhead.py [--seconds 60] [--json FILE]
 
 Wanted: 99% of the frames within 1 ms, and at most 10% of one core beside the copy of the frame, which every capture
-loop needs as well. The last row adds smoothing over time, which belongs to what the gate measures; the first is the copy
-alone, at the same pace, from the time a frame was due: what a machine's memory and scheduler leave room for.
+loop needs as well. The last row adds smoothing over time, which belongs to what the gate measures; the first is the
+copy alone, at the same pace, from when a frame was due: what a machine's memory and scheduler leave room for.
 """
 
 from __future__ import annotations
