@@ -63,20 +63,20 @@ def probe_remotely(
     if job.wheels is not None and not job.wheels.is_dir():
         raise UsageError(f"--wheels {job.wheels}: no such folder")
     wheel = build_wheel()
-    waits, reached, finished = list(WAITS_S), False, 0
+    waits, reached, retry = list(WAITS_S), False, job.retry
 
     def watch(step: Step) -> None:
-        nonlocal waits, finished
+        nonlocal waits, retry
+        retry = False  # it measures, so it has forgotten by now what failed before; what fails from here on is news
         if step.outcome is not None:
-            waits, finished = list(WAITS_S), finished + 1
+            waits = list(WAITS_S)
         told_step(step)
 
     while True:
         try:
             with connected(address) as connection:
-                again = reached
                 reached = True
-                content = _measured(connection, job, wheel, watch, note, retry=job.retry and not again)
+                content = _measured(connection, job, wheel, watch, note, retry=retry)
             return _fetched(content, job)
         except (LostConnection, Unreachable) as error:
             if not reached:

@@ -58,6 +58,16 @@ def test_a_cart_is_measured_and_what_was_measured_is_not_again(
     job = Job(kit, out, PLAN, ENGINE, remote_dir=str(sshd.home))
     assert probe_remotely(sshd.address, job, steps.append, notes.append) == profile
     assert steps == [] and notes == [f"{sshd.host}: measuring 2 graphs"]
+    waits: list[float] = []
+
+    def lose_it_early(line: str) -> None:
+        notes.append(line)
+        if not waits:
+            sshd.hang_up()  # before anything is measured
+
+    again = probe_remotely(sshd.address, replace(job, retry=True), steps.append, lose_it_early, waits.append)
+    assert waits == [flow.WAITS_S[0]] and {step.key for step in steps} == {f"broken{KEY}"}
+    assert again.estimates == profile.estimates and set(again.failures) == set(profile.failures)
 
 
 def test_a_lost_connection_is_made_again_and_the_probe_goes_on(
