@@ -74,7 +74,7 @@ class KitTold:
 
     fits: size → how frames were fitted into the square. allowed_ms: the latency that measuring was to decide about.
     height, width: of the camera's frames. threads: of CPU engines, None: their default. graphs: of the whole kit, times
-    engines.
+    engines. seconds: the longest for a graph, None: the default, 0: not told, by older versions.
     """
 
     sha256: str
@@ -86,6 +86,7 @@ class KitTold:
     width: int
     threads: int | None
     made_by: Mapping[str, str]
+    seconds: float | None = None
 
 
 def profile_key(architecture: str, size: int, precision: str, engine: str = "") -> str:
@@ -189,7 +190,7 @@ def _fault(error: Exception) -> str:
 
 
 def _kit(values: Mapping[str, Any]) -> KitTold:
-    threads = values["threads"]
+    threads, seconds = values["threads"], values.get("seconds", 0)
     return KitTold(
         sha256=str(values["sha256"]),
         graphs=int(values["graphs"]),
@@ -200,6 +201,7 @@ def _kit(values: Mapping[str, Any]) -> KitTold:
         width=int(values["width"]),
         threads=None if threads is None else int(threads),
         made_by={str(name): str(version) for name, version in values["made_by"].items()},
+        seconds=None if seconds is None else float(seconds),
     )
 
 

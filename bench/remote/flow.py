@@ -14,7 +14,7 @@ from typing import Any
 from gensoup.bench.device_profile import HEADROOM, DeviceProfile, LatencyEstimate
 from gensoup.bench.probe_kit import ProbeKit
 from gensoup.bench.probe_plan import ProbePlan
-from gensoup.bench.probe_run import Step, Told, of_something_else
+from gensoup.bench.probe_run import Step, Told, of_another_plan, of_something_else
 from gensoup.bench.remote.address import Address
 from gensoup.bench.remote.cart import Cart, Note
 from gensoup.bench.remote.connection import MAX_SAID, Connection, Done, connected
@@ -168,8 +168,8 @@ def _check_out(job: Job) -> None:
         found = DeviceProfile.load(job.out)
     except GenSoupError as error:
         raise UsageError(f"--out {error}; or name another file") from error
-    if found.kit is None or found.kit.sha256 != job.kit.sha256:
-        raise UsageError(f"--out {job.out}: holds a profile of another kit; name another file, or remove that one")
+    if (other := of_another_plan(found, job.kit.sha256, job.plan)) is not None:
+        raise UsageError(f"--out {job.out}: holds a profile of {other}; name another file, or remove that one")
 
 
 def _fetched(content: bytes, job: Job) -> DeviceProfile:

@@ -25,6 +25,8 @@ def test_a_table_and_a_profile(make_kit: MakeKit, tiny_model: bytes, tmp_path: P
     assert "2/2" in err and "nothing was measured" not in said
     again = gensoup("probe", kit.path, "--out", out, *quick)
     assert again[0] == 0 and f"profile: {out} (it was finished, nothing was measured; remove it" in again[1]
+    code, _, err = gensoup("probe", kit.path, "--out", out, *quick, "--seconds", 4)
+    assert code == USAGE and "--seconds: 0.5 then, 4 now); name another file, or remove" in err and err.count("\n") == 1
 
 
 def test_nothing_that_could_be_measured_is_an_error(
