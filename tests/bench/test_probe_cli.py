@@ -49,6 +49,8 @@ def test_nothing_that_could_be_measured_is_an_error(
         (("kit", "--frames", "1080p@30"), USAGE, "--frames 1080p@30: must be one of"),
         (("kit", "--engine", "tflite"), USAGE, "engine 'tflite': no such engine; usable here: all, onnxruntime-cpu"),
         (("kit", "--engine", "all,openvino-cpu"), USAGE, "--engine all,openvino-cpu: all stands alone"),
+        (("kit", "--threads", "9999"), USAGE, "--threads 9999: must be at most "),
+        (("kit", "--threads", "9999", "--host", "a b"), USAGE, "--host a b: must be USER@HOST"),  # there may be more
         (("kit", "--out", "kit"), USAGE, "--out kit: is a folder"),
         (("kit", "--wheels", "kit"), USAGE, "--wheels: belongs to --host"),
         (("kit", "--host", "a b"), USAGE, "--host a b: must be USER@HOST"),
