@@ -15,6 +15,7 @@ from gate_samples import certified, measurement_of, trace_of
 from gensoup.bench.compare import compare, read_results
 from gensoup.bench.compare_page import compare_page
 from gensoup.bench.comparison import Comparison
+from gensoup.bench.device_profile import DeviceProfile
 from gensoup.bench.judge import judge
 from gensoup.bench.measurement import GateSource, Measurement
 from gensoup.bench.result_file import TraceFile, bench_result, write_bench_result
@@ -165,6 +166,7 @@ def test_mistakes_are_named(tmp_path: Path, tiny_bundle: Path) -> None:
     good = write(tmp_path, "good", measurement_of(trace_of(run(1))))
     (tmp_path / "eval.json").write_text(json.dumps(evaluation(0.9)))
     (tmp_path / "other.json").write_text("{}")
+    DeviceProfile.of_this_machine(64.0, {}).save(tmp_path / "cart.json")
     broken = json.loads(good.read_text())
     del broken["source"]
     (tmp_path / "broken.json").write_text(json.dumps(broken))
@@ -177,6 +179,7 @@ def test_mistakes_are_named(tmp_path: Path, tiny_bundle: Path) -> None:
         (UsageError, "is a bundle", [good, tiny_bundle]),
         (UsageError, "is a trace", [good, tmp_path / "good.npz"]),
         (DataError, "not a result", [good, tmp_path / "other.json"]),
+        (DataError, "is a device profile, not a result", [good, tmp_path / "cart.json"]),
         (DataError, "cannot be read", [good, tmp_path / "none.json"]),
         (DataError, "one of them is damaged", [good, tmp_path / "broken.json"]),
         (DataError, "one of them is damaged", [good, tmp_path / "half.json"]),
