@@ -106,6 +106,23 @@ def test_another_limit_source_device_or_an_invalid_one_is_said(tmp_path: Path) -
     assert [one.key for one in device.conditions if one.differs] == ["device"]
 
 
+def test_one_measurement_twice_is_said(tmp_path: Path) -> None:
+    measured = measurement_of(trace_of(run(1)))
+    first = write(tmp_path, "first", measured, bundle="polyp.gensoup")
+    copy = write(tmp_path / "elsewhere", "copy", measured, trace=False, bundle="renamed.gensoup")
+    judged = tmp_path / "judged.json"  # once more, by later rules
+    judged.write_text(json.dumps({**json.loads(first.read_text()), "reason": "in other words"}))
+    other = write(tmp_path, "other", measurement_of(trace_of(run(2))))
+    (twice, thrice, missing) = compared(first, copy, judged, other).notes
+    assert twice.startswith("copy and first are one and the same measurement: that they agree says nothing; measure")
+    assert thrice.startswith("judged and first are one and the same") and "no trace beside" in missing
+    assert compared(first, other).notes == ()
+    for name, values in {"a": evaluation(0.9), "b": evaluation(0.9), "c": evaluation(0.9, frames_per_second=9)}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(values))
+    (note,) = compared(*(tmp_path / f"{name}.json" for name in "abc")).notes
+    assert note.startswith("b and a are one and the same measurement")
+
+
 def test_all_dropped_and_empty_ones(tmp_path: Path) -> None:
     first = write(tmp_path, "first", measurement_of(trace_of(run(1))))
     lost = write(tmp_path, "lost", measurement_of(trace_of(np.full(1920, math.inf))))
