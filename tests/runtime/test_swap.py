@@ -9,9 +9,10 @@ import pytest
 from faulty import FaultyEngine
 
 from gensoup.runtime import Classifier, Event, Guarded, Result, State, Stream, load_guarded
-from gensoup.runtime.bundle import Manifest, read_bundle, write_bundle
+from gensoup.runtime.bundle import read_bundle, write_bundle
 from gensoup.runtime.classifier import Explaining
 from gensoup.runtime.errors import BundleError, UsageError
+from gensoup.runtime.manifest import Manifest
 from gensoup.runtime.swap import load_like
 
 RED = np.zeros((48, 64, 3), np.uint8)
