@@ -11,6 +11,8 @@ from gensoup.runtime.engine_options import EngineName, EnginesDir, PrecisionName
 from gensoup.runtime.signature_cli import RequireSignature
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gensoup.bench.measurement import Measurement
     from gensoup.bench.tier import Tier
     from gensoup.runtime.errors import Interrupted
@@ -94,55 +96,59 @@ def bench_command(
     elif bundle is None:
         raise UsageError("which bundle? gensoup bench NAME.gensoup")
     rules = _tier(tier)
-    # Only now what takes a moment to import: a mistake in the call is told at once.
-    from dataclasses import replace
+    from gensoup.runtime.interrupts import heeded_interrupts
 
-    from rich.console import Console
+    with heeded_interrupts() as started:
+        # Only now what takes a moment to import: a mistake in the call is told at once.
+        from dataclasses import replace
 
-    from gensoup.bench.bench_outputs import BenchOutputs, CertificateRequest
-    from gensoup.bench.claims import claim_notes
-    from gensoup.bench.gate import run_gate
-    from gensoup.bench.judge import judge
-    from gensoup.bench.measurement import Measurement
-    from gensoup.bench.sensors.watch import SensorWatch
+        from rich.console import Console
 
-    outputs = BenchOutputs(json_out, junit_out, html_out)
-    outputs.check()
-    if from_trace is not None:
-        measurement = Measurement.load(from_trace)
-        measurement.check_rules(from_trace)
-    else:
-        assert bundle is not None
-        rate_hz = 64.0 if min_fps is None else min_fps
-        _check_rate(rate_hz, rules)
-        request = CertificateRequest.of(certificate, sign, rules)
-        outputs = replace(outputs, certificate=request)
-        trace_out, begun = _kept(bundle, rules, trace_out, resume)
-        with _Progress(rules) as show:
+        from gensoup.bench.bench_outputs import BenchOutputs, CertificateRequest
+        from gensoup.bench.claims import claim_notes
+        from gensoup.bench.gate import run_gate
+        from gensoup.bench.judge import judge
+        from gensoup.bench.measurement import Measurement
+        from gensoup.bench.sensors.watch import SensorWatch
+
+        outputs = BenchOutputs(json_out, junit_out, html_out)
+        outputs.check()
+        if from_trace is not None:
+            measurement = Measurement.load(from_trace)
+            measurement.check_rules(from_trace)
+        else:
+            assert bundle is not None
+            rate_hz = 64.0 if min_fps is None else min_fps
+            _check_rate(rate_hz, rules)
+            request = CertificateRequest.of(certificate, sign, rules)
+            outputs = replace(outputs, certificate=request)
+            trace_out, begun = _kept(bundle, rules, trace_out, resume)
             try:
-                measurement = run_gate(
-                    bundle,
-                    rate_hz,
-                    source,
-                    tier=rules,
-                    resolution=resolution,
-                    engine=engine,
-                    precision=precision,
-                    engines_dir=engines_dir,
-                    threads=threads,
-                    require_signature=require_signature,
-                    progress=show,
-                    watch=SensorWatch,
-                    keep=None if trace_out is None else lambda measured: measured.save(trace_out),
-                    begun=begun,
-                )
+                with _Progress(rules, started) as show:
+                    measurement = run_gate(
+                        bundle,
+                        rate_hz,
+                        source,
+                        tier=rules,
+                        resolution=resolution,
+                        engine=engine,
+                        precision=precision,
+                        engines_dir=engines_dir,
+                        threads=threads,
+                        require_signature=require_signature,
+                        progress=show,
+                        watch=SensorWatch,
+                        keep=None if trace_out is None else lambda measured: measured.save(trace_out),
+                        begun=begun,
+                    )
             except KeyboardInterrupt:
                 raise _interrupted(rules, trace_out) from None
-    verdict = judge(measurement)
-    outputs.write(verdict, measurement, from_trace or trace_out, Console())
-    if bundle is not None:
-        for line in claim_notes(bundle, verdict.device, verdict.engine, verdict.precision, verdict.rate_hz):
-            Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        started()
+        verdict = judge(measurement)
+        outputs.write(verdict, measurement, from_trace or trace_out, Console())
+        if bundle is not None:
+            for line in claim_notes(bundle, verdict.device, verdict.engine, verdict.precision, verdict.rate_hz):
+                Console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(verdict.verdict.exit_code)
 
 
@@ -173,7 +179,7 @@ def _check_rate(min_fps: float, tier: Tier) -> None:
 def _kept(bundle: Path, tier: Tier, trace: Path | None, resume: bool) -> tuple[Path | None, Measurement | None]:
     """Where the trace goes, and what it holds of a measurement that was broken off."""
     from gensoup.bench.measurement import Measurement
-    from gensoup.runtime.errors import DataError, UsageError
+    from gensoup.runtime.errors import UsageError
     from gensoup.runtime.files import check_outputs
 
     if tier.repetitions > 1 and trace is None:
@@ -186,14 +192,34 @@ def _kept(bundle: Path, tier: Tier, trace: Path | None, resume: bool) -> tuple[P
             where = f"{trace}: no such trace"
             raise UsageError(f"--resume: {where}; leave the option out to begin, or name the right one with --trace")
         return trace, Measurement.load(trace)
-    if tier.repetitions > 1 and trace is not None and trace.exists():
-        try:
-            unfinished = not Measurement.load(trace).complete
-        except DataError:
-            unfinished = False
-        if unfinished:
-            raise UsageError(f"{trace}: holds a measurement that was broken off; go on with --resume, or remove it")
+    if trace is not None:
+        _check_kept(trace, tier)
     return trace, None
+
+
+def _check_kept(trace: Path, tier: Tier) -> None:
+    """Raise UsageError where saving would take the place of a measurement of half an hour, finished or not, or where
+    one of half an hour would take the place of anything at all."""
+    from gensoup.bench.measurement import Measurement
+    from gensoup.runtime.errors import DataError, UsageError
+
+    if not trace.is_file():
+        return
+    elsewhere = "or name another file with --trace"
+    try:
+        held = Measurement.load(trace)
+    except DataError as error:
+        if tier.repetitions > 1:
+            raise UsageError(f"{error}; it is not written over: move it away, {elsewhere}") from error
+        return
+    if held.tier.repetitions < 2 and tier.repetitions < 2:
+        return
+    if held.complete:
+        remedy = "--from-trace judges it again; move it away or remove it"
+        raise UsageError(f"{trace}: holds a finished measurement; {remedy}, {elsewhere}")
+    raise UsageError(
+        f"{trace}: holds a measurement that was broken off; go on with --resume, or remove it, {elsewhere}"
+    )
 
 
 def _interrupted(tier: Tier, trace: Path | None) -> Interrupted:
@@ -201,20 +227,19 @@ def _interrupted(tier: Tier, trace: Path | None) -> Interrupted:
     from gensoup.bench.measurement import Measurement
     from gensoup.runtime.errors import Interrupted
 
-    kept = 0
-    if tier.repetitions > 1 and trace is not None and trace.exists():
-        kept = len(Measurement.load(trace).repetitions)
-    if not kept:
+    if tier.repetitions < 2 or trace is None or not trace.is_file():
         return Interrupted("interrupted; nothing was finished, measure again")
-    remedy = "the same command with --resume goes on"
-    return Interrupted(f"interrupted; {kept} of {tier.repetitions} repetitions are in {trace}; {remedy}")
+    kept = Measurement.load(trace)
+    count = f"{len(kept.repetitions)} of {tier.repetitions} repetitions are in {trace}"
+    goes_on = f"--from-trace {trace} judges them" if kept.complete else "the same command with --resume goes on"
+    return Interrupted(f"interrupted; {count}; {goes_on}")
 
 
 class _Progress:
-    """A bar on the error stream; lines, now and then, where that is no terminal."""
+    """A bar on the error stream; lines, now and then, where that is no terminal. started: called when there is any."""
 
-    def __init__(self, tier: Tier) -> None:
-        self._tier = tier
+    def __init__(self, tier: Tier, started: Callable[[], None]) -> None:
+        self._tier, self._started = tier, started
 
     def __enter__(self) -> _Progress:
         from contextlib import ExitStack
@@ -230,6 +255,7 @@ class _Progress:
 
     def __call__(self, done: int, total: int) -> None:
         """Frames due so far and all; a bar for each repetition."""
+        self._started()
         part = max(1, total // self._tier.repetitions)
         number = min(done // part, self._tier.repetitions - 1)
         several = self._tier.repetitions > 1

@@ -10,6 +10,7 @@ from typing import Any
 from gensoup.bench.compare_bench import compare_bench
 from gensoup.bench.compare_eval import compare_eval
 from gensoup.bench.comparison import TOLERANCE, Comparison, Result, ResultKind
+from gensoup.bench.json_kind import kind_of
 from gensoup.bench.measurement import Measurement
 from gensoup.bench.result_file import read_json, trace_of
 from gensoup.bench.verdict import check_schema
@@ -64,7 +65,8 @@ def _read(path: Path) -> tuple[ResultKind, Mapping[str, Any]]:
         return "eval", values
     if isinstance(values, dict) and "verdict" in values:
         return "bench", check_schema(values, path)
-    raise DataError(f"{path}: not a result; {_REMEDY}")
+    kind = kind_of(values)
+    raise DataError(f"{path}: {f'is {kind}, ' if kind else ''}not a result to compare; {_REMEDY}")
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

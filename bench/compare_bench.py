@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gensoup.bench.comparison import P_VALUE, TOLERANCE, Cell, Comparison, Condition, Flag, Result, Row
+from gensoup.bench.comparison import P_VALUE, TOLERANCE, Cell, Comparison, Condition, Flag, Result, Row, told_twice
 from gensoup.bench.fisher import blocks_p, fisher_p
 from gensoup.bench.latency_bounds import POINTS, Blocks, interval, resampled
 from gensoup.bench.measurement import Measurement
@@ -196,6 +196,7 @@ def _notes(
     conditions: Sequence[Condition],
 ) -> list[str]:
     notes = [f"{result.name}: not compared, {why}" for result, why in zip(results, obstacles, strict=True) if why]
+    notes += told_twice(results)
     for condition in conditions:
         if condition.matters and condition.differs and condition.key != "limit":
             notes.append(f"another {condition.title}: what differs below may come from that alone")

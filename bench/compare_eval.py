@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gensoup.bench.comparison import Cell, Comparison, Condition, Flag, Result, Row
+from gensoup.bench.comparison import Cell, Comparison, Condition, Flag, Result, Row, told_twice
 
 # Metric → whether more is better; titles are those of bench.metrics, which needs numpy only when it is used.
 _METRICS = {
@@ -34,7 +34,7 @@ def compare_eval(results: Sequence[Result]) -> Comparison:
         names=tuple(result.name for result in results),
         conditions=_conditions(results),
         rows=tuple(_row(results, obstacles, name, more) for name, more in _METRICS.items()),
-        notes=tuple(notes),
+        notes=(*notes, *told_twice(results)),
     )
 
 

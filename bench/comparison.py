@@ -14,6 +14,8 @@ SCHEMA_VERSION = 1
 TOLERANCE = 0.05
 P_VALUE = 0.01
 
+_NAMES = ("bundle", "trace")  # what a result calls the files that it is of, wherever they lie by now
+
 ResultKind = Literal["bench", "eval"]
 
 
@@ -75,6 +77,24 @@ class Result:
     path: Path
     kind: ResultKind
     values: Mapping[str, Any]
+
+
+def told_twice(results: Sequence[Result]) -> list[str]:
+    """A note of each result that is one and the same measurement as an earlier one: a copy, or judged once more."""
+    notes = []
+    for place, result in enumerate(results):
+        if earlier := next((one for one in results[:place] if _same_measurement(one.values, result.values)), None):
+            notes.append(
+                f"{result.name} and {earlier.name} are one and the same measurement: that they agree says nothing; "
+                "measure once more to compare"
+            )
+    return notes
+
+
+def _same_measurement(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    traces = [(values.get("trace") or {}).get("sha256") for values in (one, other)]
+    numbers = [{name: value for name, value in values.items() if name not in _NAMES} for values in (one, other)]
+    return (traces[0] is not None and traces[0] == traces[1]) or numbers[0] == numbers[1]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from gensoup.bench.json_kind import DEVICE_PROFILE, kind_of
 from gensoup.runtime.device import fingerprint
 from gensoup.runtime.errors import DataError
 from gensoup.runtime.files import write_atomic
@@ -16,6 +17,7 @@ from gensoup.runtime.files import write_atomic
 SCHEMA_VERSION = 2
 # A network is admitted at this share of the limit, for the gate is stricter than a probe.
 HEADROOM = 0.85
+_REMEDY = "give what gensoup probe KIT wrote on the device"
 _PERCENTILES = ("p50_ms", "p95_ms", "p99_ms")
 
 
@@ -74,7 +76,7 @@ class KitTold:
 
     fits: size → how frames were fitted into the square. allowed_ms: the latency that measuring was to decide about.
     height, width: of the camera's frames. threads: of CPU engines, None: their default. graphs: of the whole kit, times
-    engines.
+    engines. seconds: the longest for a graph, None: the default, 0: not told, by older versions.
     """
 
     sha256: str
@@ -86,6 +88,7 @@ class KitTold:
     width: int
     threads: int | None
     made_by: Mapping[str, str]
+    seconds: float | None = None
 
 
 def profile_key(architecture: str, size: int, precision: str, engine: str = "") -> str:
@@ -166,12 +169,14 @@ class DeviceProfile:
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}: not a device profile (no JSON); probe the device again") from error
+            raise DataError(f"{path}: no device profile (no JSON); {_REMEDY}") from error
         if isinstance(values, dict) and "graphs" in values and "estimates" not in values:
             raise DataError(
                 f"{path}: is a probe kit, nothing measured yet; gensoup probe {path.parent} on the device writes the "
                 "profile to give here"
             )
+        if (kind := kind_of(values)) not in (None, DEVICE_PROFILE):
+            raise DataError(f"{path}: is {kind}, no device profile; {_REMEDY}")
         try:
             version = int(values["schema_version"])
             if version > SCHEMA_VERSION:
@@ -189,7 +194,7 @@ def _fault(error: Exception) -> str:
 
 
 def _kit(values: Mapping[str, Any]) -> KitTold:
-    threads = values["threads"]
+    threads, seconds = values["threads"], values.get("seconds", 0)
     return KitTold(
         sha256=str(values["sha256"]),
         graphs=int(values["graphs"]),
@@ -200,6 +205,7 @@ def _kit(values: Mapping[str, Any]) -> KitTold:
         width=int(values["width"]),
         threads=None if threads is None else int(threads),
         made_by={str(name): str(version) for name, version in values["made_by"].items()},
+        seconds=None if seconds is None else float(seconds),
     )
 
 

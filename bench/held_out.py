@@ -7,8 +7,8 @@ from pathlib import Path
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.bench.roles import read_roles, roles_digest
 from gensoup.runtime.archive import shown
-from gensoup.runtime.bundle import Manifest
 from gensoup.runtime.errors import DataError
+from gensoup.runtime.manifest import Manifest
 
 _SHOWN = 12  # hexadecimal digits of a hash
 

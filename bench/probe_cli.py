@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gensoup.runtime.engine_options import Threads
+from gensoup.runtime.engine_options import ThreadsThere, check_threads
 
 if TYPE_CHECKING:
     from gensoup.bench.device_profile import LatencyEstimate
@@ -41,7 +41,7 @@ def probe_command(
     seconds: Annotated[
         float | None, typer.Option(metavar="S", help="Longest for a graph; default: 2,048 frames, at least 32 s.")
     ] = None,
-    threads: Threads = None,
+    threads: ThreadsThere = None,
     retry: Annotated[bool, typer.Option("--retry", help="Measure once more what failed before.")] = False,
     host: Annotated[
         str | None,
@@ -76,6 +76,8 @@ def probe_command(
     from gensoup.bench.probe_text import print_profile
     from gensoup.runtime.errors import EngineError, UsageError
 
+    if host is None:
+        check_threads(threads)
     plan = _plan(min_fps, max_latency_ms, seconds, frames, threads)
     for_host = {
         "--identity": identity,

@@ -21,6 +21,7 @@ from gensoup.runtime.files import write_error
 
 ALL = "all"
 _LOCK_PATIENCE_S = 10.0
+_NOT_TOLD = 0.0  # seconds of older versions' profiles
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def _begun(kit: ProbeKit, out: Path, plan: ProbePlan, engines: Sequence[str]) ->
         width=plan.width,
         threads=plan.threads,
         made_by=dict(kit.made_by),
+        seconds=plan.seconds,
     )
     fresh = DeviceProfile(fingerprint(), plan.rate_hz, kit=kit_told)
     if not out.exists():
@@ -133,18 +135,41 @@ def _begun(kit: ProbeKit, out: Path, plan: ProbePlan, engines: Sequence[str]) ->
 
 def of_something_else(found: DeviceProfile, wanted: DeviceProfile) -> str | None:
     """In what a profile is of something else than wanted; None where it can be gone on with."""
-    if found.kit is None:
-        return "no kit (training's own)"
-    assert wanted.kit is not None
-    if found.kit.sha256 != wanted.kit.sha256:
-        return "another kit"
-    if not math.isclose(found.rate_hz, wanted.rate_hz):
-        return f"{found.rate_hz:g} frames a second"
-    for name in ("engines", "allowed_ms", "height", "width", "threads"):
-        if (then := getattr(found.kit, name)) != (now := getattr(wanted.kit, name)):
-            return f"another plan ({name} {then} then, {now} now)"
-    changed = differences(found.device, wanted.device, wanted.kit.engines)
+    kit = wanted.kit
+    assert kit is not None
+    plan = ProbePlan(wanted.rate_hz, kit.allowed_ms, kit.seconds, kit.height, kit.width, kit.threads)
+    if (other := of_another_plan(found, kit.sha256, plan)) is not None:
+        return other
+    assert found.kit is not None
+    if found.kit.engines != kit.engines:
+        return _planned("--engine", ",".join(found.kit.engines), ",".join(kit.engines))
+    changed = differences(found.device, wanted.device, kit.engines)
     return told(changed) if changed else None
+
+
+def of_another_plan(found: DeviceProfile, kit_sha256: str, plan: ProbePlan) -> str | None:
+    """As :func:`of_something_else`, in what can be told before it is known which engines the device has."""
+    kit = found.kit
+    if kit is None:
+        return "no kit (training's own)"
+    if kit.sha256 != kit_sha256:
+        return "another kit"
+    if not math.isclose(found.rate_hz, plan.rate_hz):
+        return f"{found.rate_hz:g} frames a second"
+    if not math.isclose(kit.allowed_ms, plan.bound_ms):
+        return _planned("the latency allowed", f"{kit.allowed_ms:.2f} ms", f"{plan.bound_ms:.2f} ms")
+    if (kit.width, kit.height) != (plan.width, plan.height):
+        return _planned("--frames", f"{kit.width}x{kit.height}", f"{plan.width}x{plan.height}")
+    if kit.threads != plan.threads:
+        return _planned("--threads", kit.threads, plan.threads)
+    if kit.seconds != plan.seconds and _NOT_TOLD not in (kit.seconds, plan.seconds):
+        return _planned("--seconds", kit.seconds, plan.seconds)
+    return None
+
+
+def _planned(what: str, then: str | float | None, now: str | float | None) -> str:
+    said = ["the default" if one is None else one if isinstance(one, str) else f"{one:g}" for one in (then, now)]
+    return f"another plan ({what}: {said[0]} then, {said[1]} now)"
 
 
 @contextmanager

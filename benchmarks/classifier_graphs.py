@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from gensoup.runtime.bundle import Golden, Manifest, read_bundle, write_bundle
+from gensoup.runtime.bundle import Golden, read_bundle, write_bundle
 from gensoup.runtime.engines import load_engine
+from gensoup.runtime.manifest import Manifest
 from gensoup.runtime.preprocess import Preprocess
 from gensoup.runtime.sources.synthetic import LABELS, SyntheticEndoscope
 

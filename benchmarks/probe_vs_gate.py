@@ -36,10 +36,11 @@ from gensoup.bench.probe_kit import KitGraph, ProbeKit
 from gensoup.bench.probe_plan import ProbePlan
 from gensoup.bench.probe_process import probe_apart
 from gensoup.bench.probe_run import engines_named
-from gensoup.runtime.bundle import MODEL_FILES, Manifest, write_bundle
+from gensoup.runtime.bundle import MODEL_FILES, write_bundle
 from gensoup.runtime.engines import load_engine
 from gensoup.runtime.errors import EngineError
 from gensoup.runtime.golden import Golden
+from gensoup.runtime.manifest import Manifest
 from gensoup.runtime.sources.synthetic import SyntheticEndoscope
 
 Row = dict[str, Any]

@@ -24,10 +24,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from gensoup.runtime import Classifier, Guarded, Result, State, Stream
-from gensoup.runtime.bundle import Golden, Manifest, read_bundle, write_bundle
+from gensoup.runtime.bundle import Golden, read_bundle, write_bundle
 from gensoup.runtime.engines import Engine, Layer, load_engine
 from gensoup.runtime.errors import EngineError
 from gensoup.runtime.failover import golden_proof
+from gensoup.runtime.manifest import Manifest
 from gensoup.runtime.pixels import PixelFormat
 from gensoup.runtime.preprocess import Preprocess
 

@@ -17,7 +17,7 @@ from gensoup.bench.dataset import GROUPS_FILE
 from gensoup.bench.metrics import TITLES
 from gensoup.bench.roles import ROLES_FILE, read_roles
 from gensoup.export.run_files import METRICS_FILE
-from gensoup.runtime.bundle import Manifest
+from gensoup.runtime.manifest import Manifest
 
 _EMPHASIS = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word stands for itself
 _UNUSUAL = ("f1_of_macros",)  # a second F1 would be taken for the usual one

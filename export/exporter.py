@@ -36,12 +36,13 @@ from gensoup.export.samples import (
 )
 from gensoup.export.targets import staged
 from gensoup.export.trained import TrainedModel
-from gensoup.runtime.bundle import MODEL_FILES, Golden, Manifest, bundle_digest, pack_bundle, parse_bundle
+from gensoup.runtime.bundle import MODEL_FILES, Golden, bundle_digest, pack_bundle, parse_bundle
 from gensoup.runtime.classifier import Classifier, LoadOptions
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.engines import Engine
 from gensoup.runtime.engines.catalogue import REFERENCE
 from gensoup.runtime.files import write_atomic
+from gensoup.runtime.manifest import Manifest
 
 # Of a probability on golden frames: other engines round int8 otherwise than those that were here.
 LEAST_INT8_TOLERANCE = 0.05

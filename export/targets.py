@@ -13,9 +13,10 @@ import numpy as np
 
 from gensoup.export.parity import ParityError
 from gensoup.export.request import target_path
-from gensoup.runtime.bundle import Golden, Manifest
+from gensoup.runtime.bundle import Golden
 from gensoup.runtime.engines.openvino import core
 from gensoup.runtime.files import write_error
+from gensoup.runtime.manifest import Manifest
 
 
 @contextmanager

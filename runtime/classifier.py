@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gensoup.runtime.archive import shown
-from gensoup.runtime.bundle import Bundle, Manifest, read_bundle
+from gensoup.runtime.bundle import Bundle, read_bundle
 from gensoup.runtime.certificate import Certificate, read_certificate
 from gensoup.runtime.certified import certified_request, check_bundle, check_device, check_plain
 from gensoup.runtime.console import StageProgress
@@ -24,6 +24,7 @@ from gensoup.runtime.engines.choice import Request, choose
 from gensoup.runtime.engines.replicas import replicas_of
 from gensoup.runtime.errors import BundleError, EngineError, UsageError
 from gensoup.runtime.golden_proof import check_engine, check_explaining, check_preprocess
+from gensoup.runtime.manifest import Manifest
 from gensoup.runtime.memory import trim_memory
 from gensoup.runtime.preprocess import Preprocess
 

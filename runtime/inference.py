@@ -23,6 +23,7 @@ from gensoup.runtime.mailbox import Mailbox, MailboxClosed
 Job = TypeVar("Job")
 Taken = TypeVar("Taken", contravariant=True)
 
+SWAP_TOO_LATE = "the stream is closed: swap before close()"
 _SWITCH_S = 10.0
 _EXIT_S = 3.0
 
@@ -124,7 +125,7 @@ class Inference(Generic[Job]):
             if self._next is not None:
                 self._next = None
                 if self._ended.is_set():
-                    raise UsageError("the stream is closed: swap before close()")
+                    raise UsageError(SWAP_TOO_LATE)
                 raise EngineError(f"{before.engine.name} hangs: there is no moment between two frames to swap in")
         self._watch_if_guarded()
         return before

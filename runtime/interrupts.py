@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+from gensoup.runtime.errors import Interrupted
 
 
 @contextmanager
@@ -15,7 +18,8 @@ def heeded_interrupts() -> Iterator[Callable[[], None]]:
     """Turn SIGTERM into KeyboardInterrupt too, and yield a function to call when the start is over.
 
     It raises KeyboardInterrupt where one was lost: Python raises it wherever it happens to be, and inside a callback of
-    the import system, or of a compiled module that clears errors, it is swallowed (measured: docs/decisions.md).
+    the import system, or of a compiled module that clears errors, it is swallowed (measured: docs/decisions.md), with a
+    traceback, which is left out here. Where a module made another error of it, KeyboardInterrupt is raised instead.
     Handlers of someone else's stay, and in other threads than the main one all this does nothing.
     """
     came = False
@@ -33,14 +37,29 @@ def heeded_interrupts() -> Iterator[Callable[[], None]]:
         if lost:
             raise KeyboardInterrupt
 
+    def told(lost: sys.UnraisableHookArgs) -> None:
+        if not (came and issubclass(lost.exc_type, KeyboardInterrupt)):
+            tell(lost)
+
     before: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     main = threading.current_thread() is threading.main_thread()
     mine = [number for number, handler in before.items() if main and signal.getsignal(number) is handler]
     for number in mine:
         signal.signal(number, note)
+    tell = sys.unraisablehook
+    if mine:
+        sys.unraisablehook = told
     try:
         yield over
+    except Interrupted:
+        raise
+    except Exception:
+        if came:
+            raise KeyboardInterrupt from None
+        raise
     finally:
+        if mine:
+            sys.unraisablehook = tell
         for number in mine:
             signal.signal(number, before[number])
 

@@ -27,6 +27,11 @@ class Mailbox(Generic[Item]):
         self._closed = False
         self._changed = threading.Condition()
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is accepted."""
+        return self._closed
+
     def wait_until_free(self) -> None:
         """Wait until the slot is free. Raises MailboxClosed when it is closed before or meanwhile."""
         with self._changed:

@@ -24,7 +24,7 @@ from gensoup.runtime.errors import DataError, UsageError
 from gensoup.runtime.events import Event
 from gensoup.runtime.frame_pool import FramePool
 from gensoup.runtime.home_process import HomeProcess
-from gensoup.runtime.inference import Inference
+from gensoup.runtime.inference import SWAP_TOO_LATE, Inference
 from gensoup.runtime.mailbox import Mailbox, MailboxClosed
 from gensoup.runtime.outlet import ResultIterator
 from gensoup.runtime.pixels import PixelFormat, check_frame
@@ -174,6 +174,8 @@ class Stream:
         self._home.check()
         self._check_thread("swap()")
         with self._swapping:
+            if self._mailbox.closed:
+                raise UsageError(SWAP_TOO_LATE)  # now, and not only when the other one is loaded
             if isinstance(bundle, (str, Path)):
                 loaded = fresh = load_like(self._inference.classifier, Path(bundle))
             else:

@@ -16,8 +16,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from gensoup.cli import main
-from gensoup.runtime.bundle import Golden, Manifest, write_bundle
+from gensoup.runtime.bundle import Golden, write_bundle
 from gensoup.runtime.engines import load_engine
+from gensoup.runtime.manifest import Manifest
 from gensoup.runtime.preprocess import Preprocess
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Any
 from gensoup.bench.device_profile import HEADROOM, DeviceProfile, LatencyEstimate
 from gensoup.bench.probe_kit import ProbeKit
 from gensoup.bench.probe_plan import ProbePlan
-from gensoup.bench.probe_run import Step, Told, of_something_else
+from gensoup.bench.probe_run import Step, Told, of_another_plan, of_something_else
 from gensoup.bench.remote.address import Address
 from gensoup.bench.remote.cart import Cart, Note
 from gensoup.bench.remote.connection import MAX_SAID, Connection, Done, connected
@@ -63,20 +63,20 @@ def probe_remotely(
     if job.wheels is not None and not job.wheels.is_dir():
         raise UsageError(f"--wheels {job.wheels}: no such folder")
     wheel = build_wheel()
-    waits, reached, finished = list(WAITS_S), False, 0
+    waits, reached, retry = list(WAITS_S), False, job.retry
 
     def watch(step: Step) -> None:
-        nonlocal waits, finished
+        nonlocal waits, retry
+        retry = False  # it measures, so it has forgotten by now what failed before; what fails from here on is news
         if step.outcome is not None:
-            waits, finished = list(WAITS_S), finished + 1
+            waits = list(WAITS_S)
         told_step(step)
 
     while True:
         try:
             with connected(address) as connection:
-                again = reached
                 reached = True
-                content = _measured(connection, job, wheel, watch, note, retry=job.retry and not again)
+                content = _measured(connection, job, wheel, watch, note, retry=retry)
             return _fetched(content, job)
         except (LostConnection, Unreachable) as error:
             if not reached:
@@ -168,8 +168,8 @@ def _check_out(job: Job) -> None:
         found = DeviceProfile.load(job.out)
     except GenSoupError as error:
         raise UsageError(f"--out {error}; or name another file") from error
-    if found.kit is None or found.kit.sha256 != job.kit.sha256:
-        raise UsageError(f"--out {job.out}: holds a profile of another kit; name another file, or remove that one")
+    if (other := of_another_plan(found, job.kit.sha256, job.plan)) is not None:
+        raise UsageError(f"--out {job.out}: holds a profile of {other}; name another file, or remove that one")
 
 
 def _fetched(content: bytes, job: Job) -> DeviceProfile:

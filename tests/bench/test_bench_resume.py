@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +119,42 @@ def test_certify_goes_on_where_it_was_broken_off(
     again, _, _ = gensoup("bench", "--from-trace", trace, "--json", "again.json")
     assert again == code
     assert json.loads((tmp_path / "again.json").read_text()) == values
+
+    finished = trace.read_bytes()
+    for tier in ("certify", "quick"):  # half an hour's, that a certificate may rest on
+        code, _, errors = gensoup("bench", *options, "--tier", tier, "--trace", trace)
+        assert code == 64
+        assert "tiny.certify.npz: holds a finished measurement; --from-trace judges it again; move it away" in errors
+    assert trace.read_bytes() == finished
+    trace.write_bytes(b"of a later version, perhaps")
+    code, _, errors = gensoup("bench", *options)
+    assert code == 64
+    assert "tiny.certify.npz: not a trace of gensoup bench" in errors and "it is not written over" in errors
+
+
+def test_what_was_measured_is_kept_when_a_service_manager_ends_it(tiny_bundle: Path, tmp_path: Path) -> None:
+    program = f"""
+from dataclasses import replace
+from gensoup.bench import paced
+from gensoup.bench.tier import TIERS
+paced.last_level_cache_bytes = lambda: 1 << 20
+TIERS["certify"] = replace(TIERS["certify"], repetitions=99, seconds=0.5, warmup_s=0.0, max_miss_rate=0.2)
+from gensoup.cli import main
+options = ["--tier", "certify", "--source", "synthetic:480p", "--engine", "onnxruntime-cpu", "--threads", "1"]
+main(["bench", {str(tiny_bundle)!r}, *options])
+"""
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as bench:
+        trace = tmp_path / "tiny.certify.npz"
+        until = time.monotonic() + 60
+        while not trace.exists() and bench.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+        bench.send_signal(signal.SIGTERM)
+        _, errors = bench.communicate(timeout=60)
+    kept = len(Measurement.load(trace).repetitions)
+    told = f"error: interrupted; {kept} of 99 repetitions are in {trace.name}; the same command with --resume goes on"
+    assert (bench.returncode, errors.splitlines()[-1]) == (130, told)
+    assert "Traceback" not in errors
 
 
 @pytest.mark.usefixtures("short_certify")

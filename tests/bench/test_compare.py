@@ -15,6 +15,7 @@ from gate_samples import certified, measurement_of, trace_of
 from gensoup.bench.compare import compare, read_results
 from gensoup.bench.compare_page import compare_page
 from gensoup.bench.comparison import Comparison
+from gensoup.bench.device_profile import DeviceProfile
 from gensoup.bench.judge import judge
 from gensoup.bench.measurement import GateSource, Measurement
 from gensoup.bench.result_file import TraceFile, bench_result, write_bench_result
@@ -105,6 +106,23 @@ def test_another_limit_source_device_or_an_invalid_one_is_said(tmp_path: Path) -
     assert [one.key for one in device.conditions if one.differs] == ["device"]
 
 
+def test_one_measurement_twice_is_said(tmp_path: Path) -> None:
+    measured = measurement_of(trace_of(run(1)))
+    first = write(tmp_path, "first", measured, bundle="polyp.gensoup")
+    copy = write(tmp_path / "elsewhere", "copy", measured, trace=False, bundle="renamed.gensoup")
+    judged = tmp_path / "judged.json"  # once more, by later rules
+    judged.write_text(json.dumps({**json.loads(first.read_text()), "reason": "in other words"}))
+    other = write(tmp_path, "other", measurement_of(trace_of(run(2))))
+    (twice, thrice, missing) = compared(first, copy, judged, other).notes
+    assert twice.startswith("copy and first are one and the same measurement: that they agree says nothing; measure")
+    assert thrice.startswith("judged and first are one and the same") and "no trace beside" in missing
+    assert compared(first, other).notes == ()
+    for name, values in {"a": evaluation(0.9), "b": evaluation(0.9), "c": evaluation(0.9, frames_per_second=9)}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(values))
+    (note,) = compared(*(tmp_path / f"{name}.json" for name in "abc")).notes
+    assert note.startswith("b and a are one and the same measurement")
+
+
 def test_all_dropped_and_empty_ones(tmp_path: Path) -> None:
     first = write(tmp_path, "first", measurement_of(trace_of(run(1))))
     lost = write(tmp_path, "lost", measurement_of(trace_of(np.full(1920, math.inf))))
@@ -165,6 +183,7 @@ def test_mistakes_are_named(tmp_path: Path, tiny_bundle: Path) -> None:
     good = write(tmp_path, "good", measurement_of(trace_of(run(1))))
     (tmp_path / "eval.json").write_text(json.dumps(evaluation(0.9)))
     (tmp_path / "other.json").write_text("{}")
+    DeviceProfile.of_this_machine(64.0, {}).save(tmp_path / "cart.json")
     broken = json.loads(good.read_text())
     del broken["source"]
     (tmp_path / "broken.json").write_text(json.dumps(broken))
@@ -177,6 +196,7 @@ def test_mistakes_are_named(tmp_path: Path, tiny_bundle: Path) -> None:
         (UsageError, "is a bundle", [good, tiny_bundle]),
         (UsageError, "is a trace", [good, tmp_path / "good.npz"]),
         (DataError, "not a result", [good, tmp_path / "other.json"]),
+        (DataError, "is a device profile, not a result", [good, tmp_path / "cart.json"]),
         (DataError, "cannot be read", [good, tmp_path / "none.json"]),
         (DataError, "one of them is damaged", [good, tmp_path / "broken.json"]),
         (DataError, "one of them is damaged", [good, tmp_path / "half.json"]),

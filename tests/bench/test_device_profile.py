@@ -8,8 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from gate_samples import latencies, measurement_of, trace_of
 
 from gensoup.bench.device_profile import Detail, DeviceProfile, KitTold, LatencyEstimate, profile_key
+from gensoup.bench.judge import judge
+from gensoup.bench.result_file import bench_result, write_bench_result
 from gensoup.runtime.errors import DataError
 
 DETAIL = Detail(
@@ -125,3 +128,14 @@ def test_a_kit_in_its_place_is_told_from_a_profile(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
     with pytest.raises(DataError, match="is a folder; gensoup probe KIT"):
         DeviceProfile.load(tmp_path)
+
+
+def test_a_result_of_another_command_in_its_place_is_named(tmp_path: Path) -> None:
+    measurement = measurement_of(trace_of(latencies()))
+    write_bench_result(tmp_path / "bench.json", bench_result(judge(measurement), measurement))
+    (tmp_path / "eval.json").write_text(json.dumps({"confusion_matrix": [[1]], "data_fingerprint": "ab"}))
+    for name in ("bench", "eval"):
+        said = rf"{name}\.json: is a result of `gensoup {name}`, no device profile; give what gensoup probe KIT wrote"
+        with pytest.raises(DataError, match=said) as error:
+            DeviceProfile.load(tmp_path / f"{name}.json")
+        assert "\n" not in str(error.value)

@@ -14,8 +14,9 @@ import pytest
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.bench.held_out import seen_remark, unseen_images
 from gensoup.bench.roles import read_roles, roles_digest, write_roles
-from gensoup.runtime.bundle import Manifest, read_bundle, write_bundle
+from gensoup.runtime.bundle import read_bundle, write_bundle
 from gensoup.runtime.errors import DataError
+from gensoup.runtime.manifest import Manifest
 
 Run = Callable[..., tuple[int, str, str]]
 ROLES = {"train": ("blue/0.png", "red/0.png"), "test": ("red/1.png", "blue/1.png")}

@@ -25,6 +25,8 @@ def test_a_table_and_a_profile(make_kit: MakeKit, tiny_model: bytes, tmp_path: P
     assert "2/2" in err and "nothing was measured" not in said
     again = gensoup("probe", kit.path, "--out", out, *quick)
     assert again[0] == 0 and f"profile: {out} (it was finished, nothing was measured; remove it" in again[1]
+    code, _, err = gensoup("probe", kit.path, "--out", out, *quick, "--seconds", 4)
+    assert code == USAGE and "--seconds: 0.5 then, 4 now); name another file, or remove" in err and err.count("\n") == 1
 
 
 def test_nothing_that_could_be_measured_is_an_error(
@@ -47,6 +49,8 @@ def test_nothing_that_could_be_measured_is_an_error(
         (("kit", "--frames", "1080p@30"), USAGE, "--frames 1080p@30: must be one of"),
         (("kit", "--engine", "tflite"), USAGE, "engine 'tflite': no such engine; usable here: all, onnxruntime-cpu"),
         (("kit", "--engine", "all,openvino-cpu"), USAGE, "--engine all,openvino-cpu: all stands alone"),
+        (("kit", "--threads", "9999"), USAGE, "--threads 9999: must be at most "),
+        (("kit", "--threads", "9999", "--host", "a b"), USAGE, "--host a b: must be USER@HOST"),  # there may be more
         (("kit", "--out", "kit"), USAGE, "--out kit: is a folder"),
         (("kit", "--wheels", "kit"), USAGE, "--wheels: belongs to --host"),
         (("kit", "--host", "a b"), USAGE, "--host a b: must be USER@HOST"),

@@ -115,9 +115,20 @@ def test_a_profile_of_something_else_is_neither_gone_on_with_nor_lost(
         probe_kit(other, out, PLAN, ENGINES)
     with pytest.raises(UsageError, match="holds a profile of 64 frames a second"):
         probe_kit(kit, out, replace(PLAN, rate_hz=30.0), ENGINES)
-    with pytest.raises(UsageError, match="another plan \\(threads 1 then, 2 now\\)"):
-        probe_kit(kit, out, replace(PLAN, threads=2), ENGINES)
+    for changed, said in (
+        ({"threads": 2}, "--threads: 1 then, 2 now"),
+        ({"threads": None}, "--threads: 1 then, the default now"),
+        ({"seconds": 4.0}, "--seconds: 0.5 then, 4 now"),
+        ({"seconds": None}, "--seconds: 0.5 then, the default now"),
+        ({"height": 240, "width": 320}, "--frames: 160x120 then, 320x240 now"),
+        ({"allowed_ms": 8.0}, "the latency allowed: 13.28 ms then, 8.00 ms now"),
+    ):
+        with pytest.raises(UsageError, match=rf"another plan \({said}\); name another file, or remove that one"):
+            probe_kit(kit, out, replace(PLAN, **changed), ENGINES)  # type: ignore[arg-type]
     values = json.loads(before)
+    assert values["kit"].pop("seconds") == 0.5
+    out.write_text(json.dumps(values))  # as older versions wrote it: for how long is not known, so not held against it
+    assert set(probe_kit(kit, out, replace(PLAN, seconds=4.0), ENGINES).failures) == {f"a{KEY}"}
     values["device"] |= {"cpu": "another", "onnxruntime": "0.1", "governor": "powersave"}
     out.write_text(json.dumps(values))
     with pytest.raises(UsageError, match=r"another device \(cpu another then.*another version.*another power mode"):

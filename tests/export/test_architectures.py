@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from safetensors.torch import load_file, save_file
 from torch import Tensor, fx, nn
 from torchvision.models.shufflenetv2 import InvertedResidual
 
 from gensoup.export.architectures import WeightsError, build, count_cost, initial_model, pretrained_weights
-from gensoup.export.names import ARCHITECTURES, check_names, known_architectures
+from gensoup.export.names import ARCHITECTURES, CLASSIFIERS, check_names
 from gensoup.runtime.errors import UsageError
 
 SMALL = "shufflenet_v2_x0_5"
@@ -27,8 +28,9 @@ def donor(classes: int = 1000) -> dict[str, Tensor]:
 
 def test_the_alphabet_is_known_to_torchvision() -> None:
     assert len(ARCHITECTURES) == len(set(ARCHITECTURES)) == 11
-    check_names(ARCHITECTURES)
-    assert "resnet50" in known_architectures()
+    check_names(CLASSIFIERS)
+    assert set(ARCHITECTURES) < set(CLASSIFIERS)
+    assert list(CLASSIFIERS) == torchvision.models.list_models(module=torchvision.models)
 
 
 @pytest.mark.parametrize(("wrong", "near"), [("shuflenet_v2_x1", "shufflenet_v2_x1_0"), ("resnet51", "resnet50")])

@@ -13,7 +13,8 @@ import yaml
 
 from gensoup.bench.metrics import score
 from gensoup.export.card import initial_weights, model_card
-from gensoup.runtime.bundle import Manifest, read_bundle
+from gensoup.runtime.bundle import read_bundle
+from gensoup.runtime.manifest import Manifest
 from gensoup.runtime.preprocess import Preprocess
 
 if TYPE_CHECKING:

@@ -104,6 +104,9 @@ def test_every_command_has_help(gensoup: Run, command: str) -> None:
         (["train", "data", "--out", "x", "--size", "big"], "--size"),
         (["train", "data", "--out", "x", "--init", "magic"], "--init"),
         (["bench", "x.gensoup", "--min-fps", "often"], "--min-fps"),
+        (["bench", "x.gensoup", "--threads", "9999"], "--threads 9999: must be at most"),
+        (["run", "x.gensoup", "--source", "synthetic", "--threads", "9999"], "--threads 9999: must be at most"),
+        (["eval", "x.gensoup", "data", "--threads", "9999"], "--threads 9999: must be at most"),
         (["export", "run"], "--out"),
         (["data", "frobnicate"], "frobnicate"),
     ],
@@ -193,6 +196,7 @@ def test_what_is_wrong_at_a_glance_waits_for_no_import(shapes: Path, tmp_path: P
         (USAGE, [*train, new, "--preset", "foo"]),
         (USAGE, [*train, new, "--losses", "foo"]),
         (USAGE, [*train, new, "--optimizers", "foo"]),
+        (USAGE, [*train, new, "--architectures", "foo"]),
         (ERROR, [*train, new, "--min-fps", "64", "--device-profile", str(tmp_path / "kit.json")]),
         (USAGE, [*train, new, "--min-fps", "64", *held]),
         (USAGE, [*train, new, "--min-fps", "30", *held]),
@@ -204,6 +208,7 @@ def test_what_is_wrong_at_a_glance_waits_for_no_import(shapes: Path, tmp_path: P
         (USAGE, [*export, "b.gensoup", "--engines", "abacus"]),
         (ERROR, ["export", "--inspect", "/nowhere"]),
         (USAGE, ["export", "--probe-kit", new, "--size", "7"]),
+        (USAGE, ["export", "--probe-kit", new, "--size", "96", "--architectures", "resnet51"]),
     ]
     program = f"""
 import sys
@@ -219,8 +224,9 @@ for _, case in {cases!r}:
     lines = done.stderr.splitlines()
     assert len(lines) == len(cases) and all(line.startswith("error: ") for line in lines)
     assert lines[6].endswith("the presets are " + ", ".join(preset_names()))
-    assert "probe kit" in lines[9] and "gensoup train --out" in lines[12]
-    assert "was measured at 30 frames" in lines[10] and "at 128 px in fp32, but 96 px" in lines[11]
+    assert "probe kit" in lines[10] and "gensoup train --out" in lines[13]
+    assert "was measured at 30 frames" in lines[11] and "at 128 px in fp32, but 96 px" in lines[12]
+    assert "--architectures: 'foo' is unknown" in lines[9] and "did you mean resnet50" in lines[-1]
     assert not Path(new).exists()
 
 

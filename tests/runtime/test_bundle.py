@@ -16,8 +16,9 @@ import numpy as np
 import onnx
 import pytest
 
-from gensoup.runtime.bundle import SCHEMA_VERSION, Bundle, Golden, Manifest, bundle_digest, read_bundle, write_bundle
+from gensoup.runtime.bundle import Bundle, Golden, bundle_digest, read_bundle, write_bundle
 from gensoup.runtime.errors import BundleError
+from gensoup.runtime.manifest import SCHEMA_VERSION, Manifest
 from gensoup.runtime.preprocess import Preprocess
 
 Members = dict[str, bytes]

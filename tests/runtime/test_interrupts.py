@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
+from gensoup.runtime.errors import Interrupted
 from gensoup.runtime.interrupts import heeded_interrupts
 
 
@@ -24,14 +26,43 @@ class Swallowing:
         signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interrupt_that_was_swallowed_is_raised_when_the_start_is_over() -> None:
+class Broken:
+    """Fails where nobody can catch it."""
+
+    def __del__(self) -> None:
+        raise ValueError
+
+
+def test_an_interrupt_that_was_swallowed_is_raised_when_the_start_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[type[BaseException]] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: told.append(lost.exc_type))
     with heeded_interrupts() as over:
         Swallowing()
+        Broken()
         with pytest.raises(KeyboardInterrupt):
             over()
         over()  # once
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    Broken()
+    assert told == [ValueError, ValueError]  # no traceback of an interrupt, but of all else
+
+
+def test_what_a_module_makes_of_an_interrupt_is_an_interrupt() -> None:
+    def imported() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except BaseException as error:
+            raise ImportError("compiled for another version") from error
+
+    with pytest.raises(KeyboardInterrupt), heeded_interrupts():
+        imported()
+    with pytest.raises(ImportError), heeded_interrupts():
+        raise ImportError("compiled for another version")
+    with pytest.raises(Interrupted, match="measure again"), heeded_interrupts():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise Interrupted("measure again") from None
 
 
 def test_others_are_raised_at_once_and_not_again() -> None:

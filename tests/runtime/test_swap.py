@@ -9,9 +9,10 @@ import pytest
 from faulty import FaultyEngine
 
 from gensoup.runtime import Classifier, Event, Guarded, Result, State, Stream, load_guarded
-from gensoup.runtime.bundle import Manifest, read_bundle, write_bundle
+from gensoup.runtime.bundle import read_bundle, write_bundle
 from gensoup.runtime.classifier import Explaining
 from gensoup.runtime.errors import BundleError, UsageError
+from gensoup.runtime.manifest import Manifest
 from gensoup.runtime.swap import load_like
 
 RED = np.zeros((48, 64, 3), np.uint8)
@@ -161,16 +162,36 @@ def test_swapping_away_from_a_hanging_engine_is_an_error_in_time(
         engine.release.set()
 
 
-def test_after_closing_nothing_is_swapped(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = Classifier.load(tiny_bundle, threads=1)
-    loaded.engine = engine = FaultyEngine(loaded.engine)
-    monkeypatch.setattr("gensoup.runtime.stream.load_like", lambda running, path: loaded)
+def test_after_closing_nothing_is_loaded(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(running: object, path: Path) -> None:
+        raise AssertionError("it was loaded")
+
+    monkeypatch.setattr("gensoup.runtime.stream.load_like", load)
     stream = Stream(Classifier.load(tiny_bundle, threads=1))
     stream.close()
+    with pytest.raises(UsageError, match="closed"):
+        stream.swap(tiny_bundle)
+
+
+def test_what_was_loaded_while_the_stream_was_closed_is_given_back(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = Classifier.load(tiny_bundle, threads=1)
+    loaded.engine = engine = FaultyEngine(loaded.engine)
+    stream = Stream(Classifier.load(tiny_bundle, threads=1))
+    closing = threading.Thread(target=stream.close)
+
+    def load(running: object, path: Path) -> Classifier:
+        closing.start()
+        assert stream._inference.join(30)
+        return loaded
+
+    monkeypatch.setattr("gensoup.runtime.stream.load_like", load)
     before = set(threading.enumerate())
     with pytest.raises(UsageError, match="closed"):
         stream.swap(tiny_bundle)
-    assert set(threading.enumerate()) == before
+    closing.join(30)
+    assert set(threading.enumerate()) <= before
     assert engine.closed == 1
 
 

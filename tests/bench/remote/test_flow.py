@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gensoup.bench.device_profile import DeviceProfile
+from gensoup.bench.device_profile import DeviceProfile, KitTold
 from gensoup.bench.probe_kit import ProbeKit
 from gensoup.bench.probe_plan import ProbePlan
 from gensoup.bench.probe_run import Step
@@ -58,6 +58,16 @@ def test_a_cart_is_measured_and_what_was_measured_is_not_again(
     job = Job(kit, out, PLAN, ENGINE, remote_dir=str(sshd.home))
     assert probe_remotely(sshd.address, job, steps.append, notes.append) == profile
     assert steps == [] and notes == [f"{sshd.host}: measuring 2 graphs"]
+    waits: list[float] = []
+
+    def lose_it_early(line: str) -> None:
+        notes.append(line)
+        if not waits:
+            sshd.hang_up()  # before anything is measured
+
+    again = probe_remotely(sshd.address, replace(job, retry=True), steps.append, lose_it_early, waits.append)
+    assert waits == [flow.WAITS_S[0]] and {step.key for step in steps} == {f"broken{KEY}"}
+    assert again.estimates == profile.estimates and set(again.failures) == set(profile.failures)
 
 
 def test_a_lost_connection_is_made_again_and_the_probe_goes_on(
@@ -115,8 +125,14 @@ def test_what_the_cart_complains_of_is_told(sshd: Sshd, make_kit: MakeKit, tiny_
         probe_remotely(sshd.address, job, lambda step: None, lambda line: None)
     other = DeviceProfile.of_this_machine(64.0, {})
     other.save(job.out)
-    with pytest.raises(UsageError, match="holds a profile of another kit"):
+    with pytest.raises(UsageError, match="holds a profile of no kit"):
         probe_remotely(sshd.address, job, lambda step: None, lambda line: None)
+    told = KitTold(kit.sha256, 1, {}, (ENGINE,), PLAN.bound_ms, PLAN.height, PLAN.width, PLAN.threads, {}, PLAN.seconds)
+    replace(other, kit=told).save(job.out)
+    with pytest.raises(UsageError, match=r"another plan \(--seconds: 0.5 then, the default now\)"):
+        probe_remotely(
+            sshd.address, replace(job, plan=replace(PLAN, seconds=None)), lambda step: None, lambda line: None
+        )
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import hashlib
 import io
 import re
 import zipfile
+from importlib.metadata import distribution
 from pathlib import Path
 
 import gensoup
@@ -13,6 +14,7 @@ from gensoup.bench.remote.wheel import build_wheel
 
 def test_a_wheel_holds_every_file_with_its_digest() -> None:
     name, content = build_wheel()
+    installed = distribution("gensoup")
     version = name.split("-")[1]
     assert re.fullmatch(rf"{re.escape(gensoup.__version__)}\+[0-9a-f]{{8}}", version)
     assert name == f"gensoup-{version}-py3-none-any.whl" and build_wheel() == (name, content)
@@ -27,7 +29,8 @@ def test_a_wheel_holds_every_file_with_its_digest() -> None:
         assert digest == f"sha256={wanted}" and int(size) == len(data)
     metadata = archive.read(f"{about}/METADATA").decode()
     assert "Requires-Dist: numpy" in metadata and f"\nVersion: {version}\n" in metadata
-    assert "gensoup = gensoup.cli:main" in archive.read(f"{about}/entry_points.txt").decode()
+    entry_points = archive.read(f"{about}/entry_points.txt").decode()
+    assert "gensoup = gensoup." in entry_points and entry_points == installed.read_text("entry_points.txt")
 
 
 def test_it_holds_what_a_device_needs_and_nothing_compiled() -> None:

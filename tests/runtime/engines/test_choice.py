@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gensoup.runtime.bundle import Golden, Manifest, write_bundle
+from gensoup.runtime.bundle import Golden, write_bundle
 from gensoup.runtime.classifier import Classifier
 from gensoup.runtime.engines import choice
 from gensoup.runtime.engines.catalogue import ENGINES, check_engine, obstacle
 from gensoup.runtime.engines.choice import Candidate, Request, candidates, fastest, recall, remember
 from gensoup.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from gensoup.runtime.errors import BundleError, EngineError, UsageError
+from gensoup.runtime.manifest import Manifest
 from gensoup.runtime.preprocess import Preprocess
 from gensoup.runtime.private_cache import cache_root
 

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import gensoup
-from gensoup.runtime.bundle import Bundle, Manifest, read_bundle, write_bundle
+from gensoup.runtime.bundle import Bundle, read_bundle, write_bundle
+from gensoup.runtime.manifest import Manifest
 from gensoup.runtime.preprocess import Preprocess
 
 EXAMPLE = Path(gensoup.__file__).resolve().parent.parent / "examples" / "node"
