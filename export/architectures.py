@@ -35,7 +35,7 @@ class _ShuffleUnit(InvertedResidual):
     def forward(self, x: Tensor) -> Tensor:
         """As torchvision's."""
         # What is traced or exported stays as it is.
-        graph = isinstance(x, fx.Proxy) or torch.jit.is_tracing() or torch.compiler.is_exporting()
+        graph = isinstance(x, fx.Proxy) or torch.jit.is_tracing() or torch.compiler.is_compiling()
         if graph or not x.is_contiguous(memory_format=torch.channels_last):
             return super().forward(x)
         kept, changed = x.chunk(2, 1) if self.stride == 1 else (self.branch1(x), x)

@@ -42,7 +42,7 @@ class ImageMeter:
         self.spent += images
 
     def _count(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if isinstance(module, self._networks) and not (torch.jit.is_tracing() or torch.compiler.is_exporting()):
+        if isinstance(module, self._networks) and not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
             self.spent += len(inputs[0])
 
 
