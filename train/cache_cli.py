@@ -66,6 +66,7 @@ def cache_command(
 
     from gensoup.runtime.files import check_outputs, write_atomic
     from gensoup.train.image_cache import ImageCache
+    from gensoup.train.shipping import sweep
 
     if directory is not None and not directory.is_dir():
         raise UsageError(f"--dir {directory}: no such folder; name the one that gensoup train --cache named")
@@ -77,6 +78,8 @@ def cache_command(
         write_atomic(json, json_module.dumps(kept, indent=1))
     if clear:
         count, size, left = cache.clear()
+        if directory is None:
+            sweep()  # what workers of killed runs left on this machine
         stays = f"; {left} in use {'stays' if left == 1 else 'stay'}" if left else ""
         told = f"{cache.folder}: {count} removed, {size / 1e9:.2f} GB{stays}"
         console.print(told, markup=False, highlight=False, soft_wrap=True)

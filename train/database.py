@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote, quote_plus
 
 import optuna
 from optuna.exceptions import OptunaError
@@ -157,7 +158,8 @@ class PostgresStudy:
         try:
             # An individual may take hours, in which a connection that nobody uses is cut.
             storage = optuna.storages.RDBStorage(
-                self._url.render_as_string(hide_password=False), engine_kwargs={"pool_pre_ping": True}
+                self._url.render_as_string(hide_password=False),
+                engine_kwargs={"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_S}},
             )
             if self._study is None:
                 name = f"{STUDY}-{self._run.resolve().name}-{secrets.token_hex(4)}"
@@ -191,7 +193,7 @@ class PostgresStudy:
         line = _line(error)
         for secret in (self._url.password, *(self._url.query.get(name) for name in SECRETS)):
             if isinstance(secret, str) and secret:
-                line = line.replace(secret, "***")
+                line = line.replace(secret, "***").replace(quote_plus(secret), "***").replace(quote(secret, ""), "***")
         return line
 
 
@@ -224,7 +226,7 @@ def _parsed(address: str) -> URL:
         whole = False
     if not whole:
         raise UsageError(f"--ledger: is no address of a PostgreSQL database; give {FORM}")
-    return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
+    return url.set(drivername="postgresql+psycopg")
 
 
 def _new_study(name: str, storage: optuna.storages.RDBStorage, about: Mapping[str, Any]) -> optuna.Study:

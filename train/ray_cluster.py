@@ -6,9 +6,12 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +68,13 @@ def connected(address: str | None) -> Iterator[Any]:
                 check_address(f"{ray.util.get_node_ip_address()}:{port}")
             options = {"address": address}
             os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "3")  # tries, each of which may take 30 s
+        heed_sigterm = stack.enter_context(_sigterm())
+        stack.callback(ray.shutdown, wait_for_processes=True)  # also of what an interrupted start has started
         try:
             ray.init(**options, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # of many kinds, RuntimeError, ConnectionError, ValueError and Ray's own
             raise refusal(address, error) from error
-        stack.callback(ray.shutdown)
+        heed_sigterm()
         _silence()
         yield ray
 
@@ -146,14 +151,38 @@ def _temporary_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _own_token() -> Iterator[None]:
-    """A token that the processes of a cluster of this command's own share, unless the user has one; Ray would write one
-    into the home folder."""
-    name = "RAY_AUTH_TOKEN"
-    if name in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ or "RAY_AUTH_MODE" in os.environ:
+    """A token that the processes of a cluster of this command's own share, unless the user has said otherwise; Ray
+    would write one into the home folder."""
+    if any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")):
         yield
         return
-    os.environ[name] = secrets.token_hex(32)
+    os.environ["RAY_AUTH_TOKEN"] = token()
     try:
         yield
     finally:
-        del os.environ[name]
+        for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):  # Ray sets the mode
+            os.environ.pop(name, None)
+
+
+@cache
+def token() -> str:
+    """One for all clusters that this process starts, for Ray reads it once."""
+    return secrets.token_hex(32)
+
+
+@contextlib.contextmanager
+def _sigterm() -> Iterator[Callable[[], None]]:
+    """Yield what lets SIGTERM end the block as Ctrl-C does; afterwards it does again what it did before. Ray's own
+    answer ends its processes before anything is given back, and this one with 1, the code of a verdict."""
+    main = threading.current_thread() is threading.main_thread()  # in others signals are not Python's to answer
+    before = signal.getsignal(signal.SIGTERM)
+
+    def heed() -> None:
+        if main:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    try:
+        yield heed
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from gensoup.train.ray_worker import Context, Result, Worker, versions
 from gensoup.train.shipping import Shards, sweep
 from gensoup.train.task import Task
 
-TRIES = 3  # how many workers one individual may lose before it counts as the cause
+TRIES = 3  # how many workers one individual may lose, on machines that live, before it counts as the cause
 PATIENCE_S = 600.0  # without a single worker
 LOOK_S = 1.0  # between two looks whether the cluster has changed
 CLOSE_S = 5.0
@@ -40,6 +40,15 @@ class Lost:
     reason: str
 
 
+@dataclass(frozen=True)
+class Station:
+    """A worker and where it is. node: as Ray numbers machines."""
+
+    worker: Any
+    host: str
+    node: str
+
+
 class Crew:
     """As many workers as the cluster bears, for one run."""
 
@@ -52,11 +61,12 @@ class Crew:
         self._context = ray.put(context)
         self._device = "cuda" if self._resources["num_gpus"] else "cpu"
         self._starting: dict[Any, Any] = {}  # reference → worker
-        self._idle: list[Any] = []
-        self._busy: dict[Any, tuple[Any, int]] = {}  # reference → worker, index of its job
+        self._idle: list[Station] = []
+        self._busy: dict[Any, tuple[Station, int]] = {}  # reference → who, index of the job
         self._shards: Any = None
-        self._lost = False  # whether a worker ever died
+        self._untidy = False  # whether a worker ended without giving back what it shares with others
         self._seen_worker = time.monotonic()
+        self._last_death = "the cluster has no room or no machines left (see ray status)"
 
     @property
     def places(self) -> int:
@@ -72,8 +82,9 @@ class Crew:
 
         Raises GenSoupError when workers cannot work at all, or when there has been none for PATIENCE_S.
         """
-        waiting, losses = deque(range(len(jobs))), Counter[int]()
+        waiting, losses = deque(range(len(jobs))), defaultdict[int, list[str]](list)
         self._seen_worker = time.monotonic()
+        self._ask_idle()
         try:
             while waiting or self._busy:
                 self._fill(len(waiting) + len(self._busy))
@@ -91,31 +102,42 @@ class Crew:
                     else:
                         yield index, outcome
         finally:
-            for worker, _ in self._busy.values():  # on an error or an interruption
-                self._ray.kill(worker)
-            self._busy.clear()
+            self._break_off()  # on an error or an interruption
 
     def close(self) -> None:
         """Let all workers go; each gives back what it shares with others of its machine."""
+        self._break_off()
+        self._untidy |= bool(self._starting)
         with contextlib.suppress(Exception):  # a cluster that is gone has nothing to give back
-            goodbyes = [worker.close.remote() for worker in self._idle]
-            self._ray.wait(goodbyes, num_returns=len(goodbyes), timeout=CLOSE_S) if goodbyes else None
-            for worker in [*self._idle, *self._starting.values(), *([self._shards] if self._shards else [])]:
+            goodbyes = [station.worker.close.remote() for station in self._idle]
+            _, silent = self._ray.wait(goodbyes, num_returns=len(goodbyes), timeout=CLOSE_S) if goodbyes else ((), ())
+            for worker in [*(one.worker for one in self._idle), *self._starting.values()]:
                 self._ray.kill(worker)
-            if self._shards and self._lost:
-                self._sweep()
-        self._idle, self._starting, self._shards, self._lost = [], {}, None, False
+            if self._shards:
+                self._ray.kill(self._shards)
+                if self._untidy or silent:
+                    self._sweep()
+        self._idle, self._starting, self._shards, self._untidy = [], {}, None, False
+
+    def _break_off(self) -> None:
+        """Kill who is training."""
+        for station, _ in self._busy.values():
+            self._untidy = True
+            with contextlib.suppress(Exception):
+                self._ray.kill(station.worker)
+        self._busy.clear()
 
     def _sweep(self) -> None:
-        """Remove the images that workers which died left on their machines."""
+        """Remove the images that workers which died, or were killed just now, left on their machines."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        places = [
-            NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in self._ray.nodes() if node["Alive"]
-        ]
+        places = [NodeAffinitySchedulingStrategy(node, soft=False) for node in self._living_nodes()]
         task = self._ray.remote(sweep)
-        swept = [task.options(num_cpus=0, scheduling_strategy=place).remote() for place in places]
+        swept = [task.options(num_cpus=0, scheduling_strategy=place).remote(SWEEP_S / 2) for place in places]
         self._ray.wait(swept, num_returns=len(swept), timeout=SWEEP_S)
+
+    def _living_nodes(self) -> set[str]:
+        return {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
 
     @property
     def _at_work(self) -> bool:
@@ -133,15 +155,18 @@ class Crew:
             self._starting[worker.ready.remote()] = worker
 
     def _welcome(self, reference: Any) -> None:
-        """Take a worker that has started among the idle ones; one that died before is forgotten."""
+        """Take a worker that answers among the idle ones; one that is dead is forgotten."""
         worker = self._starting.pop(reference)
         try:
-            host, found, _ = self._ray.get(reference)
+            host, node, found = self._ray.get(reference)
         except Exception as error:
             if not _is_loss(self._ray, error) or getattr(error, "actor_init_failed", False):
                 raise GenSoupError(
                     f"a worker cannot start ({_cause(error)}); install the same gensoup[train,ray] on every machine"
                 ) from error
+            if self._last_death != (told := f"a worker that had nothing to do died ({_cause(error)})"):
+                self._tell(told)
+            self._untidy, self._last_death = True, told
             return
         ours = versions()
         if different := [
@@ -150,32 +175,46 @@ class Crew:
             raise GenSoupError(
                 f"{host}: has other versions ({'; '.join(different)}); install the same on every machine"
             )
-        self._idle.append(worker)
+        self._idle.append(Station(worker, host, node))
         self._seen_worker = time.monotonic()
 
-    def _give(self, worker: Any, index: int, jobs: Sequence[Job]) -> None:
+    def _give(self, station: Station, index: int, jobs: Sequence[Job]) -> None:
         job = jobs[index]
-        reference = worker.train.remote(job.task, job.examples, job.parents, self._shards)
-        self._busy[reference] = worker, index
+        reference = station.worker.train.remote(job.task, job.examples, job.parents, self._shards)
+        self._busy[reference] = station, index
 
-    def _take(self, reference: Any, jobs: Sequence[Job], losses: Counter[int]) -> tuple[int, Result | Lost | None]:
-        """The outcome of a job; None where it is to be done again."""
-        worker, index = self._busy.pop(reference)
+    def _ask_idle(self) -> None:
+        """Let those who have nothing to do say that they live before they are given something: a job that came to the
+        dead would count as lost by its own fault."""
+        for station in self._idle:
+            self._starting[station.worker.ready.remote()] = station.worker
+        self._idle.clear()
+
+    def _take(
+        self, reference: Any, jobs: Sequence[Job], losses: Mapping[int, list[str]]
+    ) -> tuple[int, Result | Lost | None]:
+        """The outcome of a job; None where it is to be done again. losses: by index of a job, the machines of the
+        workers that it lost."""
+        station, index = self._busy.pop(reference)
+        name = jobs[index].name
         try:
             result: Result | None = self._ray.get(reference)
         except Exception as error:
             if not _is_loss(self._ray, error):
-                raise _told(error) from error
+                raise _told(station.host, error) from error
             with contextlib.suppress(Exception):
-                self._ray.kill(worker)  # where only its result was lost
-            losses[index] += 1
-            self._lost = True
-            if losses[index] < TRIES:
-                self._tell(f"a worker died ({_cause(error)}); {jobs[index].name} is run again")
+                self._ray.kill(station.worker)  # where only its result was lost
+            self._untidy = True
+            self._ask_idle()  # a machine may have died with several
+            losses[index].append(station.node)
+            living = self._living_nodes()
+            tries = sum(node in living for node in losses[index])
+            if tries < TRIES:
+                self._tell(f"a worker died ({_cause(error)}); {name} is run again")
                 return index, None
-            self._tell(f"a worker died ({_cause(error)}); {jobs[index].name} has lost {TRIES} and is given up")
-            return index, Lost(f"its worker died {TRIES} times ({_cause(error)})")
-        self._idle.append(worker)
+            self._tell(f"a worker died ({_cause(error)}); {name} has lost {tries} and is given up")
+            return index, Lost(f"its worker died {tries} times ({_cause(error)})")
+        self._idle.append(station)
         self._seen_worker = time.monotonic()
         if result is None:
             self._shards = self._shards or self._start_shards()
@@ -192,10 +231,7 @@ class Crew:
         if self._busy or self._idle:
             self._seen_worker = time.monotonic()
         elif time.monotonic() - self._seen_worker > PATIENCE_S:
-            raise GenSoupError(
-                f"no worker has come up for {PATIENCE_S:.0f} s: the cluster has no room or no machines left (see ray "
-                "status); --resume goes on"
-            )
+            raise GenSoupError(f"no worker has come up for {PATIENCE_S:.0f} s: {self._last_death}; --resume goes on")
         elif not self._at_work:
             time.sleep(LOOK_S)
 
@@ -206,14 +242,15 @@ def _is_loss(ray: Any, error: BaseException) -> bool:
     return isinstance(error, tuple(getattr(ray.exceptions, name) for name in kinds))
 
 
-def _told(error: Exception) -> Exception:
-    """What a user is told of an error that ends the run."""
-    cause = getattr(error, "cause", None)
+def _told(host: str, error: Exception) -> Exception:
+    """What a user is told of an error on a machine that ends the run."""
+    cause = getattr(error, "cause", None) or error
+    if type(cause).__module__ == "ray.exceptions":
+        return lost_cluster(cause)
+    line = (str(cause).splitlines() or ["?"])[0]
     if isinstance(cause, GenSoupError):
-        return GenSoupError(f"a worker: {(str(cause).splitlines() or ['?'])[0]}")
-    if cause is not None:
-        return RuntimeError(f"a worker: {type(cause).__name__}: {cause}")
-    return lost_cluster(error)
+        return GenSoupError(f"{host}: {line}; --resume goes on")
+    return RuntimeError(f"{host}: {type(cause).__name__}: {line}")
 
 
 def lost_cluster(error: Exception) -> GenSoupError:
@@ -232,7 +269,7 @@ def _cause(error: BaseException) -> str:
     for pattern in (
         r"Worker exit detail: (.*)",
         r"(Task was killed due to .*)",
-        r"(The actor (?:is dead|died) because .*)",
+        r"(The actor (?:is dead|died) because (?!of an error raised).*)",
     ):
         if found := re.search(pattern, text):
             line = found[1]

@@ -89,11 +89,11 @@ class Worker:
         data = RoleData(lambda role, size: self._here[role, size], context.classes)
         self._tutor = Tutor(context.settings, admission, data, meter, device)
 
-    def ready(self) -> tuple[str, dict[str, str], str]:
-        """Where this is, what is installed here and what it trains on."""
-        device = self._tutor.device
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-        return socket.gethostname(), versions(), name
+    def ready(self) -> tuple[str, str, dict[str, str]]:
+        """Where this is, by name and as Ray numbers machines, and what is installed here."""
+        import ray
+
+        return socket.gethostname(), ray.get_runtime_context().get_node_id(), versions()
 
     def train(
         self, task: Task, examples: Mapping[tuple[str, int], Any], parents: Mapping[str, Any], shards: Any
@@ -114,8 +114,11 @@ class Worker:
                 except NotHere:
                     return None
 
+        # Before it begins: what goes wrong in an attempt is the individual's own, and a store that is lost is not.
+        inherited = {name: ray.get(reference) for name, reference in parents.items()}
+
         def weights_of(name: str) -> dict[str, Tensor]:
-            return unpacked(ray.get(parents[name]), name)
+            return unpacked(inherited[name], name)
 
         attempt = self._tutor.attempt(task, weights_of)
         return Result(attempt.record, {suffix: packed(state) for suffix, state in attempt.weights.items()})

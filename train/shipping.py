@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gensoup.runtime.errors import GenSoupError
-from gensoup.runtime.files import atomic_path, write_error
+from gensoup.runtime.files import atomic_path, is_temporary, write_error
 from gensoup.runtime.private_cache import cache_root, make_private
 from gensoup.train.images import Selection
 
@@ -152,29 +152,56 @@ def _fill(path: Path, sent: ShippedExamples, read: ReadShard) -> None:
         header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False}
         np.lib.format.write_array_header_1_0(file, {**header, "shape": sent.shape})
         for start in range(0, sent.shape[0], step):
-            file.write(read(sent.path, start, start + step).tobytes())
+            try:
+                part = read(sent.path, start, start + step)
+            except (OSError, ValueError) as error:
+                raise _gone(sent, error) from error
+            file.write(part.tobytes())
+    if mapped(path, sent) is None:
+        raise _gone(sent, ValueError("it holds other images now"))
 
 
-def sweep() -> None:
-    """Remove the copies on this machine that no process uses."""
+def _gone(sent: ShippedExamples, error: OSError | ValueError) -> GenSoupError:
+    said = getattr(error, "strerror", None) or error
+    return GenSoupError(f"{sent.path}: cannot be sent to another machine any more ({said})")
+
+
+def sweep(patience_s: float = 0.0) -> None:
+    """Remove the copies on this machine that no process uses, whole or half. patience_s: how long to wait for who still
+    uses some, for instance because it is just being killed."""
+    deadline = time.monotonic() + patience_s
+    while not _swept() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def _swept() -> bool:
+    """Whether nothing is left."""
+    free = True
     for lock in _folder().glob("*.lock"):
         with contextlib.suppress(OSError):
             descriptor = os.open(lock, os.O_RDWR)
             try:
-                _remove(lock.with_suffix(".npy"), descriptor)
+                free &= _remove(lock.with_suffix(".npy"), descriptor)
             finally:
                 os.close(descriptor)
+    return free
 
 
 def _folder() -> Path:
     return cache_root() / "shipped"
 
 
-def _remove(path: Path, descriptor: int) -> None:
-    """Remove a copy unless another process uses it; one that has the lock file open sees that it is gone."""
-    if _flock(descriptor, "EX", wait=False):
-        path.unlink(missing_ok=True)
-        path.with_suffix(".lock").unlink(missing_ok=True)
+def _remove(path: Path, descriptor: int) -> bool:
+    """Remove a copy, and what a killed process had of it, unless another process uses it; whether it is gone. Who has
+    the lock file open sees that."""
+    if not _flock(descriptor, "EX", wait=False):
+        return False
+    for half in path.parent.glob(f".{path.name}.*"):
+        if is_temporary(half):
+            half.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    path.with_suffix(".lock").unlink(missing_ok=True)
+    return True
 
 
 @contextlib.contextmanager
@@ -205,5 +232,10 @@ def _flock(descriptor: int, kind: str, wait: bool = True) -> bool:
         return True
     except ModuleNotFoundError as error:
         raise GenSoupError("a worker without the files of the run needs Linux or macOS, to lock its copy") from error
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError as error:  # some network file systems
+        raise GenSoupError(
+            f"{_folder()}: files cannot be locked there ({error.strerror}); name another place in XDG_CACHE_HOME when "
+            "Ray is started on this machine"
+        ) from error

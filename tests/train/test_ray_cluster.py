@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gensoup.runtime.errors import GenSoupError, UsageError
-from gensoup.train.ray_cluster import refusal
+from gensoup.train.ray_cluster import connected, refusal
+from gensoup.train.ray_crew import lost_cluster
 from gensoup.train.ray_share import Share
 
 USAGE = 64
@@ -73,6 +79,28 @@ def test_what_ray_says_becomes_one_line(said: str, told: str) -> None:
     assert told in str(error) and "\n" not in str(error) and len(str(error)) < 350
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "The actor died unexpectedly before finishing this task.\n\tclass_name: Worker\nThe actor is dead because "
+            "its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits "
+            "with a connection error code 2. End of file. Some",
+            "Worker unexpectedly exits with a connection error code 2",
+        ),
+        (
+            "The actor died because of an error raised in its creation task, ray::Worker.__init__() (pid=1, ip=h)\n"
+            "Traceback:\n  File\nModuleNotFoundError: No module named 'gensoup'\n",
+            "ModuleNotFoundError: No module named 'gensoup'",
+        ),
+        ("The actor died because its node has died. Node Id: 5f\nmore", "The actor died because its node has died"),
+    ],
+)
+def test_of_rays_many_lines_the_one_that_says_why(said: str, told: str) -> None:
+    error = lost_cluster(RuntimeError(said))
+    assert str(error) == f"the Ray cluster was lost ({told}); --resume goes on"
+
+
 def test_a_cluster_that_cannot_be_started_is_no_mistake_of_options() -> None:
     error = refusal(None, RuntimeError("no\nsockets"))
     assert not isinstance(error, UsageError) and isinstance(error, GenSoupError)
@@ -93,3 +121,24 @@ def test_a_workers_share() -> None:
         "--worker-gpus 0: the cluster offers 2 GPUs, none of which is used; leave the option out to use them"
     ]
     assert Share().notes(cart) == Share(gpus=0).notes(machine) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs gensoup[ray]")
+def test_a_cluster_of_a_commands_own_ends_with_it_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks it to end, and each has the same token, for Ray reads that once."""
+    monkeypatch.setenv("HOME", str(tmp_path))  # where Ray would write a token
+    answer, children = signal.getsignal(signal.SIGTERM), set(psutil.Process().children(recursive=True))
+    for _ in range(2):
+        folders = set(Path("/tmp").glob("gs-*"))
+        with pytest.raises(KeyboardInterrupt), connected(None) as ray:
+            assert ray.get(ray.put(7)) == 7 and os.environ["RAY_AUTH_MODE"] == "token"
+            assert set(Path("/tmp").glob("gs-*")) - folders
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        assert signal.getsignal(signal.SIGTERM) is answer and not {"RAY_AUTH_TOKEN", "RAY_AUTH_MODE"} & set(os.environ)
+        assert not set(psutil.Process().children(recursive=True)) - children
+        assert not set(Path("/tmp").glob("gs-*")) - folders
+    assert not list(tmp_path.iterdir())

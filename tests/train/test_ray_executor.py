@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import re
-import secrets
 import signal
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from gensoup.train import ray_crew, ray_executor
 from gensoup.train.individual import Trainer
 from gensoup.train.learner import Examples
 from gensoup.train.ledger import FOLDER, Ledger, Record
-from gensoup.train.ray_cluster import import_ray
+from gensoup.train.ray_cluster import import_ray, token
 from gensoup.train.ray_share import Share
 from gensoup.train.run import train_run
 from gensoup.train.run_folder import CONFIG_FILE
@@ -54,10 +53,9 @@ def silent(stage: str, done: int, total: int) -> None:
 class Nodes:
     """A cluster on this machine: a head without a place for workers, and nodes that can be killed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        self._folder = folder
         self._others = descendants()
         self._processes: set[psutil.Process] = set()
         self._cluster = Cluster(initialize_head=True, head_node_args=self._options(0))
@@ -99,7 +97,6 @@ class Nodes:
             "num_cpus": cpus,
             "object_store_memory": STORE_BYTES,
             "include_dashboard": False,
-            "temp_dir": str(self._folder),
         }
 
 
@@ -135,14 +132,20 @@ def short_folder() -> Iterator[Path]:
 @pytest.fixture
 def nodes(short_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")  # read when Ray is imported
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    monkeypatch.setenv("RAY_TMPDIR", str(short_folder))
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", token())
     for name, value in HEALTH_CHECK.items():
         monkeypatch.setenv(f"RAY_health_check_{name}", value)
     import_ray()
-    cluster = Nodes(short_folder)
-    yield cluster
-    cluster.close()
+    from ray._raylet import Config
+
+    Config.initialize("")  # in case that Ray was imported before all this was set
+    cluster = Nodes()
+    try:
+        yield cluster
+    finally:
+        cluster.close()
 
 
 def until(true: Callable[[], object], seconds: float) -> None:
@@ -203,14 +206,14 @@ def test_two_nodes_of_which_one_dies(
     run, sent, told = tmp_path / "run", set[str](), list[str]()
     give, given = ray_crew.Crew._give, list[int]()
 
-    def give_and_kill(crew: ray_crew.Crew, worker: Any, *job: Any) -> None:
+    def give_and_kill(crew: ray_crew.Crew, station: ray_crew.Station, *job: Any) -> None:
         """The second that the first node is given is lost with it: its worker stands still from before it comes."""
-        process = ray.get(worker.__ray_call__.remote(lambda _: os.getpid())) if len(given) < 2 else 0
+        process = ray.get(station.worker.__ray_call__.remote(lambda _: os.getpid())) if len(given) < 2 else 0
         if process in nodes.workers(here):
             given.append(process)
             if len(given) == 2:
                 os.kill(process, signal.SIGSTOP)
-        give(crew, worker, *job)
+        give(crew, station, *job)
         if len(given) == 2:
             given.append(0)
             nodes.kill(here)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import multiprocessing
+import multiprocessing.synchronize
+import resource
+import signal
+import threading
+import time
 from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -10,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gensoup.runtime.errors import GenSoupError
 from gensoup.runtime.private_cache import cache_root
 from gensoup.train import shipping
 from gensoup.train.images import Selection
@@ -39,6 +47,10 @@ def far(sent: ShippedExamples) -> ShippedExamples:
 def near(path: str, start: int, stop: int) -> np.ndarray:
     """What the machine that has the images answers."""
     return read_shard(path.removeprefix("/nowhere"), start, stop)
+
+
+def near_path(sent: ShippedExamples) -> Path:
+    return Path(sent.path.removeprefix("/nowhere"))
 
 
 def equal(one: Examples, other: Examples) -> bool:
@@ -132,9 +144,56 @@ def test_processes_of_one_machine_share_one_copy(examples: Examples) -> None:
     assert copies() == []
 
 
-def test_no_room_is_one_line(examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: str, start: int, stop: int) -> np.ndarray:
-        raise OSError(28, "No space left on device")
+def test_no_room_is_one_line(examples: Examples) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+    try:
+        with pytest.raises(GenSoupError, match=r"/shipped/.*\.npy: cannot be written \(File too large\)"):
+            Arrivals().examples(far(shipped(examples)), near)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    with pytest.raises(shipping.GenSoupError, match=r"\.npy: cannot be written \(No space left on device\)"):
-        Arrivals().examples(far(shipped(examples)), full)
+
+def test_images_that_went_meanwhile_are_one_line(examples: Examples) -> None:
+    sent = far(shipped(examples))
+    np.save(near_path(sent), np.zeros((50, 8, 8, 3), np.uint8))
+    with pytest.raises(GenSoupError, match=r"images\.npy: cannot be sent to another machine any more \(it holds other"):
+        Arrivals().examples(sent, near)
+    near_path(sent).unlink()
+    with pytest.raises(GenSoupError, match=r"images\.npy: cannot be sent .* \(No such file or directory\)$"):
+        Arrivals().examples(sent, near)
+
+
+def test_where_files_cannot_be_locked_it_is_said(examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", never)
+    with pytest.raises(GenSoupError, match=r"cannot be locked there \(No locks available\); name another place"):
+        Arrivals().examples(far(shipped(examples)), near)
+
+
+def linger(sent: ShippedExamples, half: multiprocessing.synchronize.Event) -> None:
+    """In a process of its own: is still at its copy when it is killed."""
+
+    def read(path: str, start: int, stop: int) -> np.ndarray:
+        half.set()
+        time.sleep(60)
+        raise AssertionError
+
+    Arrivals().examples(sent, read)
+
+
+def test_the_half_that_a_killed_process_has_is_waited_for_and_removed(examples: Examples) -> None:
+    context = multiprocessing.get_context("fork")
+    half = context.Event()
+    process = context.Process(target=linger, args=(far(shipped(examples)), half))
+    process.start()
+    assert half.wait(60) and len(copies()) == 2
+    shipping.sweep()
+    assert len(copies()) == 2
+    threading.Timer(0.3, process.kill).start()
+    shipping.sweep(60)
+    assert copies() == []
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
