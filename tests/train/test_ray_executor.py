@@ -73,11 +73,6 @@ class Nodes:
         finally:
             os.chdir(before)
 
-    def workers(self, node: Any) -> set[int]:
-        """Its processes that may be workers; none of a node that was killed."""
-        raylets = node.all_processes.get("raylet", [])
-        return {child.pid for raylet in raylets for child in psutil.Process(raylet.process.pid).children()}
-
     def kill(self, node: Any) -> None:
         """As if its plug were pulled."""
         self._remember()
@@ -191,8 +186,9 @@ class Poison:
 def test_two_nodes_of_which_one_dies(
     nodes: Nodes, settings: Settings, inline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One node has the images by their path, the other gets them sent, for there the path leads nowhere; the first
-    dies in the middle of generation 0. Then an individual kills whoever trains it, and Ctrl-C ends the run."""
+    """One node could find the images by their path, the other gets them sent, for there the path leads nowhere; the
+    first dies as it trains one of generation 0, the other's worker between two generations. In a second run Ctrl-C hits
+    one that trains, and resumed an individual kills whoever trains it."""
     ray = import_ray()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -202,59 +198,75 @@ def test_two_nodes_of_which_one_dies(
         return replace(found, path=os.path.relpath(found.path))
 
     monkeypatch.setattr(ray_executor, "shipped", relative)
-    here, _ = nodes.add(tmp_path), nodes.add(elsewhere)
-    run, sent, told = tmp_path / "run", set[str](), list[str]()
-    give, given = ray_crew.Crew._give, list[int]()
+    doomed, _ = nodes.add(tmp_path), nodes.add(elsewhere)
+    run, told, processes = tmp_path / "run", list[str](), dict[str, int]()
+    give = ray_crew.Crew._give
 
     def give_and_kill(crew: ray_crew.Crew, station: ray_crew.Station, *job: Any) -> None:
-        """The second that the first node is given is lost with it: its worker stands still from before it comes."""
-        process = ray.get(station.worker.__ray_call__.remote(lambda _: os.getpid())) if len(given) < 2 else 0
-        if process in nodes.workers(here):
-            given.append(process)
-            if len(given) == 2:
-                os.kill(process, signal.SIGSTOP)
+        """Both nodes get one of the first; the first node's is lost with it, for its worker stands still before."""
+        if not processes:
+            ray.wait(list(crew._starting), num_returns=len(crew._starting), timeout=120)
+        process = ray.get(station.worker.__ray_call__.remote(lambda _: os.getpid()))
+        processes[station.node] = process
+        if station.node != doomed.node_id:
+            give(crew, station, *job)
+            return
+        os.kill(process, signal.SIGSTOP)
         give(crew, station, *job)
-        if len(given) == 2:
-            given.append(0)
-            nodes.kill(here)
-            os.kill(process, signal.SIGKILL)
+        nodes.kill(doomed)
+        os.kill(process, signal.SIGKILL)
 
-    def look(stage: str, done: int, total: int) -> None:
-        sent.update(path.name for path in (cache_root() / "shipped").glob("*.npy"))
+    def kill_idle(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("search", settings.population):
+            assert copies(), "no images were sent"
+            (worker,) = (process for node, process in processes.items() if node != doomed.node_id)
+            os.kill(worker, signal.SIGKILL)
 
-    monkeypatch.setattr(ray_crew.Crew, "_give", give_and_kill)
     with ray_executor.ray_executor(nodes.address, Share(), threads=1, tell=told.append) as executor:
         held = ray.put(np.zeros(STORE_BYTES * 3 // 4, np.uint8))  # little room is left in the object store
-        train_run(settings, run, executor=executor, progress=look)
+        with monkeypatch.context() as patch:
+            patch.setattr(ray_crew.Crew, "_give", give_and_kill)
+            train_run(settings, run, executor=executor, progress=kill_idle)
         del held
-        (line,) = told
-        assert re.fullmatch(r"a worker died \(.+\); search-0\d-0\d is run again", line)
+        busy, idle = told
+        assert re.fullmatch(r"a worker died \(.+\); search-00-0\d is run again", busy)
+        assert re.fullmatch(r"a worker that had nothing to do died \(.+\)", idle)
         until(lambda: sum(node["Alive"] for node in ray.nodes()) == 2, 60)
-        assert sent, "no images were sent"
         assert outcome(run) == outcome(inline)
 
-        task = Trainer.task
-        poisoned = ("search", 0, 1)
+        second, task, poisoned = replace(settings, generations=1, branches=0), Trainer.task, ("search", 0, 1)
+
+        def interrupt(stage: str, done: int, total: int) -> None:
+            if (stage, done) == ("search", 1):  # in a moment, when the second is trained
+                threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+        with pytest.raises(KeyboardInterrupt):
+            train_run(second, tmp_path / "second", executor=executor, progress=interrupt)
+        executor.close()
+        assert not copies(), "images of patients were left behind"
 
         def poison(trainer: Trainer, plan: Any) -> Task:
             made = task(trainer, plan)
             return replace(made, course=Poison()) if plan.place == poisoned else made
 
+        def enough(stage: str, done: int, total: int) -> None:
+            if (stage, done) == ("search", 2):
+                raise KeyboardInterrupt
+
         monkeypatch.setattr(Trainer, "task", poison)
-        monkeypatch.setattr(ray_crew, "TRIES", 2)
-        poisonous = replace(settings, generations=1, branches=0)
-
-        def interrupt(stage: str, done: int, total: int) -> None:
-            if (stage, done) == ("search", 2):  # in a moment, when a worker for the third is waited for
-                threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-
+        monkeypatch.setattr(ray_crew, "TRIES", 1)
         with pytest.raises(KeyboardInterrupt):
-            train_run(poisonous, tmp_path / "poisoned", executor=executor, progress=interrupt)
-    first, second = committed(tmp_path / "poisoned")
-    assert first.complete and second.place == poisoned
-    assert second.reason is not None and second.reason.startswith("its worker died 2 times (")
-    assert told[-1].endswith("search-00-01 has lost 2 and is given up")
-    assert not list((cache_root() / "shipped").glob("*.npy")), "images of patients were left behind"
+            train_run(second, tmp_path / "second", resume=True, executor=executor, progress=enough)
+    first, lost = committed(tmp_path / "second")
+    assert first.complete and lost.place == poisoned
+    assert lost.reason is not None and lost.reason.startswith("its worker died 1 times (")
+    assert told[-1].endswith("search-00-01 has lost 1 and is given up") and len(told) == 3
+    assert not copies(), "images of patients were left behind"
+
+
+def copies() -> list[Path]:
+    """Of images that were sent; all nodes share this user's cache."""
+    return list((cache_root() / "shipped").glob("*"))
 
 
 def test_killed_with_its_head_it_goes_on(settings: Settings, inline: Path, tmp_path: Path, short_folder: Path) -> None:
