@@ -21,8 +21,15 @@ from gensoup.runtime.errors import GenSoupError, MissingDependencyError, UsageEr
 CONNECT_S = 5.0
 # Enough for weights under way; what is more goes to the disk. By default Ray would take a third of the memory.
 LOCAL_STORE_BYTES = 512 << 20
-LONGEST_TEMPORARY = 30  # letters: a path of a Unix socket, made below it, may have no more than 107
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+# Letters: a path of a Unix socket, made below it, may have no more than 107; where it is longer, the other is taken.
+LONGEST_TEMPORARY, SHORT_TEMPORARY = 30, "/tmp"
+# No reports to Ray's makers, no warning of what a later version will do, and nothing of what it prints of each death on
+# the terminal: dozens of lines of a log, which we say in one.
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+}
 
 
 def import_ray() -> Any:
@@ -52,7 +59,7 @@ def connected(address: str | None) -> Iterator[Any]:
         return
     with contextlib.ExitStack() as stack:
         if address is None:
-            stack.enter_context(_own_token())
+            stack.enter_context(own_token())
             folder = stack.enter_context(_temporary_folder())
             options: dict[str, Any] = {
                 "address": "local",
@@ -75,16 +82,7 @@ def connected(address: str | None) -> Iterator[Any]:
         except Exception as error:  # of many kinds, RuntimeError, ConnectionError, ValueError and Ray's own
             raise refusal(address, error) from error
         heed_sigterm()
-        _silence()
         yield ray
-
-
-def _silence() -> None:
-    """Keep off the terminal what Ray prints of each death: dozens of lines of a log, which we say in one."""
-    with contextlib.suppress(ImportError, AttributeError):  # no part of its interface
-        from ray._private.ray_logging import global_worker_stdstream_dispatcher
-
-        global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
 
 
 def check_address(address: str) -> None:
@@ -142,7 +140,7 @@ def _first(text: str, most: int = 160) -> str:
 def _temporary_folder() -> Iterator[Path]:
     """A folder for sockets, logs and what does not fit into the object store; nothing of it is left."""
     root = tempfile.gettempdir()
-    folder = Path(tempfile.mkdtemp(prefix="gs-", dir=root if len(root) <= LONGEST_TEMPORARY else "/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="gs-", dir=root if len(root) <= LONGEST_TEMPORARY else SHORT_TEMPORARY))
     try:
         yield folder
     finally:
@@ -150,7 +148,7 @@ def _temporary_folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _own_token() -> Iterator[None]:
+def own_token() -> Iterator[None]:
     """A token that the processes of a cluster of this command's own share, unless the user has said otherwise; Ray
     would write one into the home folder."""
     if any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")):

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from gensoup.runtime.errors import GenSoupError, UsageError
+from gensoup.train import ray_cluster
 from gensoup.train.ray_cluster import connected, refusal
 from gensoup.train.ray_crew import lost_cluster
 from gensoup.train.ray_share import Share
@@ -128,17 +130,30 @@ def test_a_workers_share() -> None:
 def test_a_cluster_of_a_commands_own_ends_with_it_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever asks it to end, and each has the same token, for Ray reads that once."""
+    """A service manager's request to end is as good as Ctrl-C."""
     monkeypatch.setenv("HOME", str(tmp_path))  # where Ray would write a token
-    answer, children = signal.getsignal(signal.SIGTERM), set(psutil.Process().children(recursive=True))
-    for _ in range(2):
-        folders = set(Path("/tmp").glob("gs-*"))
+    folder, here = tmp_path / "t", psutil.Process()
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(ray_cluster, "LONGEST_TEMPORARY", len(str(folder)) - 1)  # so that another place is taken
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        monkeypatch.setattr(ray_cluster, "SHORT_TEMPORARY", short)
+        answer, others = signal.getsignal(signal.SIGTERM), set(here.children(recursive=True))
         with pytest.raises(KeyboardInterrupt), connected(None) as ray:
             assert ray.get(ray.put(7)) == 7 and os.environ["RAY_AUTH_MODE"] == "token"
-            assert set(Path("/tmp").glob("gs-*")) - folders
+            assert list(Path(short).iterdir()) and set(here.children(recursive=True)) - others
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
-        assert signal.getsignal(signal.SIGTERM) is answer and not {"RAY_AUTH_TOKEN", "RAY_AUTH_MODE"} & set(os.environ)
-        assert not set(psutil.Process().children(recursive=True)) - children
-        assert not set(Path("/tmp").glob("gs-*")) - folders
-    assert not list(tmp_path.iterdir())
+        assert not list(Path(short).iterdir()) and not set(here.children(recursive=True)) - others
+    assert signal.getsignal(signal.SIGTERM) is answer and not {"RAY_AUTH_TOKEN", "RAY_AUTH_MODE"} & set(os.environ)
+    assert list(tmp_path.iterdir()) == [folder] and not list(folder.iterdir())
+
+
+def test_every_cluster_of_a_process_has_one_token_for_ray_reads_it_once() -> None:
+    seen = []
+    for _ in range(2):
+        with ray_cluster.own_token():
+            seen.append(os.environ["RAY_AUTH_TOKEN"])
+            os.environ["RAY_AUTH_MODE"] = "token"  # as Ray does
+        assert not {"RAY_AUTH_TOKEN", "RAY_AUTH_MODE"} & set(os.environ)
+    assert seen[0] == seen[1] and len(seen[0]) == 64
