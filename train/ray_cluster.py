@@ -22,7 +22,7 @@ CONNECT_S = 5.0
 # Enough for weights under way; what is more goes to the disk. By default Ray would take a third of the memory.
 LOCAL_STORE_BYTES = 512 << 20
 # Letters: a path of a Unix socket, made below it, may have no more than 107; where it is longer, the other is taken.
-LONGEST_TEMPORARY, SHORT_TEMPORARY = 30, "/tmp"
+LONGEST_TEMPORARY, SHORT_TEMPORARY = 28, "/tmp"
 # No reports to Ray's makers, no warning of what a later version will do, and nothing of what it prints of each death on
 # the terminal: dozens of lines of a log, which we say in one.
 QUIET = {
@@ -66,7 +66,7 @@ def connected(address: str | None) -> Iterator[Any]:
                 "num_cpus": usable_cores(),
                 "object_store_memory": LOCAL_STORE_BYTES,
                 "include_dashboard": False,
-                "_temp_dir": str(folder),
+                "_temp_dir": str(folder / "r"),  # Ray lets everyone into that, but nobody gets to it
             }
         else:
             check_address(address)

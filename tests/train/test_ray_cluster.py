@@ -141,7 +141,8 @@ def test_a_cluster_of_a_commands_own_ends_with_it_and_leaves_nothing(
         answer, others = signal.getsignal(signal.SIGTERM), set(here.children(recursive=True))
         with pytest.raises(KeyboardInterrupt), connected(None) as ray:
             assert ray.get(ray.put(7)) == 7 and os.environ["RAY_AUTH_MODE"] == "token"
-            assert list(Path(short).iterdir()) and set(here.children(recursive=True)) - others
+            (private,) = Path(short).iterdir()
+            assert private.stat().st_mode & 0o077 == 0 and set(here.children(recursive=True)) - others
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
         assert not list(Path(short).iterdir()) and not set(here.children(recursive=True)) - others
