@@ -81,16 +81,16 @@ def cache_command(
         if directory is None:
             sweep()  # what workers of killed runs left on this machine
         stays = f"; {left} in use {'stays' if left == 1 else 'stay'}" if left else ""
-        told = f"{cache.folder}: {count} removed, {size / 1e9:.2f} GB{stays}"
+        told = f"{cache.folder}: {count} removed, {size / 1e6:,.1f} MB{stays}"
         console.print(told, markup=False, highlight=False, soft_wrap=True)
         return
     if not entries:
         console.print(f"{cache.folder}: nothing is kept", markup=False, highlight=False, soft_wrap=True)
         return
     table = Table("Images of", title=escape(str(cache.folder)))
-    for column in ("Images", "GB", "Last used"):
+    for column in ("Images", "MB", "Last used"):
         table.add_column(column, justify="right")
     for entry in entries:
         day = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
-        table.add_row(escape(entry.data), f"{entry.images:,}", f"{entry.bytes / 1e9:.2f}", day)
+        table.add_row(escape(entry.data), f"{entry.images:,}", f"{entry.bytes / 1e6:,.1f}", day)
     console.print(table, soft_wrap=True)

@@ -145,9 +145,9 @@ class PostgresStudy:
         try:
             engine.connect().close()
         except SQLAlchemyError as error:
-            raise UsageError(
-                f"--ledger {self.address}: cannot be reached ({self._line(error)}); see that it is up, and that the "
-                "password is in PGPASSWORD or ~/.pgpass"
+            raise GenSoupError(
+                f"--ledger {self.address}: cannot be reached ({self._line(error)}); see that it is up and that the "
+                "database is there (createdb makes one), and that the password is in PGPASSWORD or ~/.pgpass"
             ) from error
         finally:
             engine.dispose()
@@ -225,7 +225,7 @@ def _parsed(address: str) -> URL:
     except (SQLAlchemyError, ValueError):
         whole = False
     if not whole:
-        raise UsageError(f"--ledger: is no address of a PostgreSQL database; give {FORM}")
+        raise UsageError(f"--ledger: this is no address of a PostgreSQL database; give {FORM}")
     return url.set(drivername="postgresql+psycopg")
 
 

@@ -29,6 +29,7 @@ def evolve(trainer: Trainer, executor: Executor, progress: StageProgress) -> lis
         done += 1
         progress("search", done, total)
 
+    progress("search", 0, total)
     for generation in range(settings.generations):
         if generation == 0:
             plans = after_heats(trainer, executor, generation_zero(settings, trainer.alphabet), count)

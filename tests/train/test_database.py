@@ -173,14 +173,14 @@ def test_another_database_than_the_runs_is_refused(server: Server, tmp_path: Pat
 def test_a_wrong_password_is_not_repeated(server: Server, tmp_path: Path) -> None:
     database = database_of(tmp_path, server.address.replace(QUOTED, "hunter2"))
     assert isinstance(database, PostgresStudy)
-    with pytest.raises(UsageError, match=r"cannot be reached \(.*\); .*PGPASSWORD") as error:
+    with pytest.raises(GenSoupError, match=r"cannot be reached \(.*\); .*PGPASSWORD") as error:
         database.reach()
     assert "hunter2" not in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("address", ["mysql://u:hunter2@h/d", "u:hunter2@h", "postgresql://u:hunter2@h:port/d", ""])
 def test_what_is_no_address_is_not_repeated(tmp_path: Path, address: str) -> None:
-    with pytest.raises(UsageError, match="is no address of a PostgreSQL database; give postgresql://USER@") as error:
+    with pytest.raises(UsageError, match="this is no address of .* database; give postgresql://USER@") as error:
         database_of(tmp_path, address)
     assert "hunter2" not in str(error.value)
 
