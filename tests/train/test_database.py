@@ -180,7 +180,7 @@ def test_a_wrong_password_is_not_repeated(server: Server, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("address", ["mysql://u:hunter2@h/d", "u:hunter2@h", "postgresql://u:hunter2@h:port/d", ""])
 def test_what_is_no_address_is_not_repeated(tmp_path: Path, address: str) -> None:
-    with pytest.raises(UsageError, match="this is no address of .* database; give postgresql://USER@") as error:
+    with pytest.raises(UsageError, match=r"this is no address of .* database; give postgresql://USER@") as error:
         database_of(tmp_path, address)
     assert "hunter2" not in str(error.value)
 
