@@ -7,7 +7,9 @@ Before is the code of REVISION itself, checked out beside this one (``git worktr
 nothing is switched off to imitate it. After is this code, first with an empty cache of decoded images, then with the
 one that the first left. All get the same data, seed and options, and their test images are the same; since random
 numbers are used in another way, the networks differ as two seeds' would, and the MCC with its interval says whether the
-result is the same. --halving adds a run with ``--halving 1``. Rounds go through seeds.
+result is the same. Which networks a search trains is luck as well, and some take ten times as long: so beside the wall
+time stands how much faster the same ones are trained, those of ``before`` at the rate of each network, image size and
+phase that both had. --halving adds a run with ``--halving 1``. Rounds go through seeds.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +54,26 @@ def search(code: Path, data: Path, out: Path, cache: Path, options: list[str]) -
     test = metrics["scores"]["test"]
     core = after.children_user + after.children_system - before.children_user - before.children_system
     found = {"wall": time.perf_counter() - started, "core": core, "images": metrics["images_trained"]}
-    return {**found, "mcc": test["mcc"], "interval": test["intervals"]["mcc"], "network": metrics["architecture"]}
+    found |= {"mcc": test["mcc"], "interval": test["intervals"]["mcc"], "network": metrics["architecture"]}
+    return {**found, "trained": trained(metrics["individuals"])}
+
+
+def trained(individuals: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Images and seconds by phase, network and image size."""
+    totals: dict[str, list[float]] = {}
+    for one in individuals:
+        if one["reason"] is None:
+            total = totals.setdefault(f"{one['place'][0]} {one['recipe']['architecture']} {one['size']}", [0, 0.0])
+            total[0] += one["images"]
+            total[1] += one["seconds"]
+    return totals
+
+
+def alike(before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
+    """How many times as fast the same images would have passed the same networks."""
+    both = before["trained"].keys() & after["trained"].keys()
+    pairs = [(before["trained"][key], after["trained"][key]) for key in both]
+    return float(sum(one[1] for one, _ in pairs) / sum(one[0] * two[1] / two[0] for one, two in pairs))
 
 
 def main() -> None:
@@ -61,6 +83,7 @@ def main() -> None:
     parser.add_argument("--before", required=True)
     parser.add_argument("--weights-dir", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--halving", action="store_true")
     parser.add_argument("--option", action="append", default=[], help="one more word for gensoup train")
     parser.add_argument("--json", type=Path)
@@ -82,19 +105,27 @@ def main() -> None:
                 for name, code, more in runs:
                     print(f"round {number + 1} of {options.rounds}: {name}", file=sys.stderr)
                     out = Path(scratch) / f"{name.replace(', ', '-').replace(' ', '-')}-{number}"
-                    row = search(code, options.data.resolve(), out, cache, [*shared, "--seed", str(number), *more])
+                    row = search(
+                        code,
+                        options.data.resolve(),
+                        out,
+                        cache,
+                        [*shared, "--seed", str(options.first_seed + number), *more],
+                    )
                     found.setdefault(name, []).append(row)
                     if options.json:  # as far as it has come
                         options.json.write_text(json.dumps(found, indent=1) + "\n")
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", str(old)], cwd=ROOT, check=True)
-    print("| what | wall s | core s | images | wall, before over it | MCC on test by seed |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| what | wall s | core s | images | wall, before over it | times as fast, alike | MCC on test by seed |")
+    print("| ---" * 7 + " |")
     for name, rows in found.items():
         wall, core, images = (statistics.median(row[key] for row in rows) for key in ("wall", "core", "images"))
-        over = statistics.median(one["wall"] / row["wall"] for one, row in zip(found["before"], rows, strict=True))
+        pairs = list(zip(found["before"], rows, strict=True))
+        over = statistics.median(one["wall"] / row["wall"] for one, row in pairs)
+        faster = statistics.median(alike(one, row) for one, row in pairs)
         scores = ", ".join(f"{row['mcc']:.3f} [{row['interval'][0]:.3f}, {row['interval'][1]:.3f}]" for row in rows)
-        print(f"| {name} | {wall:.0f} | {core:.0f} | {images:,.0f} | {over:.2f} | {scores} |")
+        print(f"| {name} | {wall:.0f} | {core:.0f} | {images:,.0f} | {over:.2f} | {faster:.2f} | {scores} |")
 
 
 if __name__ == "__main__":
