@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gensoup.export.transfer import sent
+from gensoup.runtime.device import usable_cores
 from gensoup.train.allocator import keep_freed_memory
 from gensoup.train.astrocytes import AstrocyteCounts, Astrocytes, AstrocyteSettings
 from gensoup.train.augment import augmented
@@ -188,7 +189,8 @@ def _batches(
     device: torch.device,
     layout: torch.memory_format = torch.channels_last,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Augmented batches, each epoch in a new order. The next one is made by a thread of its own while one trains."""
+    """Augmented batches, each epoch in a new order. Where the training leaves cores free, or is on another device, the
+    next one is made by a thread of its own while one trains."""
     per_epoch = len(examples) // batch_size  # the rest of an epoch is left out: batch norm dislikes tiny batches
     generator = torch.Generator().manual_seed(course.seed)
     order = torch.empty(0, dtype=torch.int64)
@@ -205,6 +207,10 @@ def _batches(
         planes, targets = augmented(frames, hot, recipe.augmentation, generator, mixing=course.mixing)
         return planes.contiguous(memory_format=layout), targets
 
+    if device.type == "cpu" and torch.get_num_threads() >= usable_cores():
+        # Two teams of threads would wait for each other, spinning, on the same cores.
+        yield from map(make, range(steps))
+        return
     with ThreadPoolExecutor(1, thread_name_prefix="augment") as thread:
         following = thread.submit(make, 0)
         for step in range(steps):

@@ -91,7 +91,10 @@ def train_command(
         typer.Option(help="Three runs: with astrocytes, without, and with their counters shuffled."),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads of the training; default: half of the cores.")
+        int | None,
+        typer.Option(
+            help="CPU threads of the training; default: half of the cores. All: faster with nothing else to do."
+        ),
     ] = None,
     executor: Annotated[
         ExecutorKind,
