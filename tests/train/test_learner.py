@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -226,6 +227,19 @@ def test_every_image_is_seen_once_an_epoch_in_another_order(examples: Examples) 
     epochs = [np.concatenate(seen[:3]), np.concatenate(seen[3:])]
     assert all(sorted(epoch.tolist()) == list(range(12)) for epoch in epochs)
     assert epochs[0].tolist() != epochs[1].tolist()
+
+
+def test_batches_are_the_same_whoever_makes_them(examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {}
+    for cores in (1, 64):  # none is free, so the training's own thread makes them; some are
+        monkeypatch.setattr(learner, "usable_cores", lambda cores=cores: cores)
+        batches = learner._batches(examples, RECIPE, Course(2, 4, 0), 5, 4, CPU)
+        first = next(batches)
+        beside = any(thread.name.startswith("augment") for thread in threading.enumerate())
+        made[beside] = [first, *batches]
+    assert made.keys() == {False, True}
+    for ours, theirs in zip(made[False], made[True], strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
 
 def test_gradients_are_clipped(examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
