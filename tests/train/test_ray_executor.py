@@ -152,7 +152,7 @@ def until(true: Callable[[], object], seconds: float) -> None:
 
 @pytest.fixture(scope="module")
 def settings(shapes: Path, make_settings: Callable[..., Settings]) -> Settings:
-    return make_settings(shapes, epochs=0.5, branches=2, branch_epochs=0.5, refit_epochs=0.0)
+    return make_settings(shapes, epochs=0.5, branches=1, branch_epochs=0.5, refit_epochs=0.0)
 
 
 @pytest.fixture(scope="module")
