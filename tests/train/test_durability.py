@@ -175,6 +175,7 @@ def assert_same(run: Path, whole: Path) -> None:
     assert not [path for path in run.rglob("*") if is_temporary(path)]
 
 
+@pytest.mark.ordeal
 @pytest.mark.slow
 def test_killed_at_random_instants_it_ends_in_the_same_bytes(
     forked: ForkServer, whole: tuple[Path, float, int], images: Path, tmp_path: Path
@@ -194,6 +195,7 @@ def test_killed_at_random_instants_it_ends_in_the_same_bytes(
         shutil.rmtree(run)
 
 
+@pytest.mark.ordeal
 @pytest.mark.slow
 def test_killed_before_random_writes_it_ends_in_the_same_bytes(
     forked: ForkServer, whole: tuple[Path, float, int], images: Path, tmp_path: Path

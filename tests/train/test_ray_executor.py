@@ -258,6 +258,8 @@ def copies() -> list[Path]:
     return list((cache_root() / "shipped").glob("*"))
 
 
+@pytest.mark.ordeal
+@pytest.mark.slow
 def test_killed_with_its_head_it_goes_on(settings: Settings, inline: Path, tmp_path: Path, short_folder: Path) -> None:
     """A cluster of the command's own, killed with it, costs nothing that is in the ledger. What was begun by workers
     ends inline in the same bytes."""
