@@ -17,6 +17,7 @@ from gensoup.bench.same_device import differences, told
 from gensoup.runtime.device import fingerprint
 from gensoup.runtime.engines.catalogue import COMPILING, ENGINES, check_engine, obstacle
 from gensoup.runtime.errors import EngineError, GenSoupError, UsageError
+from gensoup.runtime.file_lock import lock
 from gensoup.runtime.files import write_error
 
 ALL = "all"
@@ -178,11 +179,6 @@ def _alone(kit: ProbeKit) -> Iterator[None]:
 
     Raises UsageError when another process measures with this kit.
     """
-    try:
-        import fcntl
-    except ImportError:  # not there on Windows
-        yield
-        return
     path = kit.path / KIT_FILE
     try:
         file = path.open("rb")
@@ -190,14 +186,8 @@ def _alone(kit: ProbeKit) -> Iterator[None]:
         raise write_error(path, error) from error
     with file:
         until = time.monotonic() + _LOCK_PATIENCE_S
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise UsageError(f"{kit.path}: another gensoup probe measures with this kit; wait for it") from None
-                time.sleep(0.2)
-            except OSError:  # a file system without locks
-                break
+        while not lock(file.fileno()):
+            if time.monotonic() > until:
+                raise UsageError(f"{kit.path}: another gensoup probe measures with this kit; wait for it")
+            time.sleep(0.2)
         yield

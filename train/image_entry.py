@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.runtime.console import StageProgress
 from gensoup.runtime.errors import DataError, WriteError
+from gensoup.runtime.file_lock import lock, opened
 from gensoup.runtime.files import is_temporary, rename_whole, write_atomic, write_error
 from gensoup.runtime.images import read_image
 from gensoup.runtime.preprocess import Preprocess
-from gensoup.train.file_lock import lock, opened
 from gensoup.train.images import decode
 
 VERSION = 1  # of the entries, and of what preprocessing makes

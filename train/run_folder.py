@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gensoup.runtime.errors import UsageError
+from gensoup.runtime.file_lock import lock
 from gensoup.runtime.files import is_temporary, remove_temporaries, write_error
 
 CONFIG_FILE = "config.yaml"
@@ -48,22 +49,10 @@ def held(out: Path) -> Iterator[None]:
     except OSError as error:
         raise write_error(out, error) from error
     try:
-        _lock(descriptor, out)
+        if not lock(descriptor):
+            raise UsageError(f"--out {out}: another process trains there; wait for it or name another folder")
         remove_temporaries(out)
         shutil.rmtree(out / CACHE, ignore_errors=True)
         yield
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, out: Path) -> None:
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # not POSIX
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UsageError(f"--out {out}: another process trains there; wait for it or name another folder") from error
-    except OSError:  # file systems that cannot lock a folder, some network ones
-        return

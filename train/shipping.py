@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gensoup.runtime.errors import GenSoupError
+from gensoup.runtime.file_lock import flock, opened, still_there, unlock
 from gensoup.runtime.files import atomic_path, is_temporary, write_error
 from gensoup.runtime.private_cache import cache_root, make_private
 from gensoup.train.images import Selection
@@ -134,12 +135,12 @@ def _copy(sent: ShippedExamples, read: ReadShard) -> Iterator[NDArray[np.uint8]]
     with _lock_file(path.with_suffix(".lock")) as descriptor:
         while (images := mapped(path, sent)) is None:
             # Those that wait for each other's shared lock all let go of it; one of them is the first to come back.
-            if _flock(descriptor, "EX", wait=False):
+            if _locked(descriptor):
                 _fill(path, sent, read)
             else:
-                _flock(descriptor, "UN")
+                unlock(descriptor)
                 time.sleep(random.uniform(0.05, 0.5))
-            _flock(descriptor, "SH")
+            _locked(descriptor, shared=True, wait=True)
         try:
             yield images
         finally:
@@ -194,7 +195,7 @@ def _folder() -> Path:
 def _remove(path: Path, descriptor: int) -> bool:
     """Remove a copy, and what a killed process had of it, unless another process uses it; whether it is gone. Who has
     the lock file open sees that."""
-    if not _flock(descriptor, "EX", wait=False):
+    if not _locked(descriptor):
         return False
     for half in path.parent.glob(f".{path.name}.*"):
         if is_temporary(half):
@@ -209,13 +210,12 @@ def _lock_file(path: Path) -> Iterator[int]:
     """The open lock file at ``path``, locked with others, and not one that has been removed meanwhile."""
     while True:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = opened(path)
         except OSError as error:
             raise write_error(path, error) from error
-        _flock(descriptor, "SH")
-        with contextlib.suppress(OSError):
-            if path.stat().st_ino == os.fstat(descriptor).st_ino:
-                break
+        _locked(descriptor, shared=True, wait=True)
+        if still_there(path, descriptor):
+            break
         os.close(descriptor)
     try:
         yield descriptor
@@ -223,17 +223,12 @@ def _lock_file(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _flock(descriptor: int, kind: str, wait: bool = True) -> bool:
-    """Lock for oneself (EX), with others (SH) or no longer (UN); whether that was possible."""
+def _locked(descriptor: int, *, shared: bool = False, wait: bool = False) -> bool:
+    """As :func:`gensoup.runtime.file_lock.flock`; several processes share a copy, which is not safe without."""
     try:
-        import fcntl
-
-        fcntl.flock(descriptor, getattr(fcntl, f"LOCK_{kind}") | (0 if wait else fcntl.LOCK_NB))
-        return True
+        return flock(descriptor, shared=shared, wait=wait)
     except ModuleNotFoundError as error:
         raise GenSoupError("a worker without the files of the run needs Linux or macOS, to lock its copy") from error
-    except BlockingIOError:
-        return False
     except OSError as error:  # some network file systems
         raise GenSoupError(
             f"{_folder()}: files cannot be locked there ({error.strerror}); name another place in XDG_CACHE_HOME when "
