@@ -41,9 +41,7 @@ class BudgetedTrainer(Trainer):
     ) -> None:
         super().__init__(settings, admission, RoleData(pool.load, pool.classes), ledger, meter)
         self._pool, self._meter, self._shares = pool, meter, shares
-        first = settings.population_of(0)
-        if settings.start == "race":
-            first = max(first, len(self.alphabet.architectures))
+        first = settings.beginners(len(self.alphabet.architectures))
         self._to_come = first + sum(settings.population_of(number) for number in range(1, settings.generations))
 
     def individual(self, plan: Plan) -> Record:

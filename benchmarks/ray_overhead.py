@@ -1,6 +1,6 @@
 """What Ray costs and gains: one worker against inline, two workers against one.
 
-    python benchmarks/ray_overhead.py DATA [--rounds 3] [--option=--generations=3 …] [--json FILE]
+    python benchmarks/ray_overhead.py DATA [--rounds 3] [--option=--generations=3 …] [--weights-dir FOLDER] [--json F]
 
 Each is the whole command, ``gensoup train`` with the same data, seed and options in a new run folder, in turns.
 ``--threads 1`` for all, so that two workers have a core each on two cores; one worker is one that takes all cores. All
@@ -13,21 +13,19 @@ individuals took by themselves, summed: how far that grows is what workers take 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
+
+from search_process import search_parser, search_seconds, search_words
 
 from gensoup.runtime.device import fingerprint, usable_cores
 
 GOAL = 0.10
-OPTIONS = ("--init=random", "--architectures=mobilenet_v3_small,shufflenet_v2_x1_0", "--size=96", "--generations=3")
+OPTIONS = ("--architectures=mobilenet_v3_small,shufflenet_v2_x1_0", "--size=96", "--generations=3")
 
 
 def contenders(cores: int) -> dict[str, list[str]]:
@@ -41,12 +39,7 @@ def contenders(cores: int) -> dict[str, list[str]]:
 
 def search(data: Path, out: Path, cache: Path, options: list[str]) -> dict[str, Any]:
     """One run: seconds of the command, seconds of its individuals' training, the final weights."""
-    command = [sys.executable, "-m", "gensoup", "train", str(data), "--out", str(out), "--cache", str(cache)]
-    started = time.perf_counter()
-    done = subprocess.run([*command, "--threads=1", *options], capture_output=True, text=True)
-    seconds = time.perf_counter() - started
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} {' '.join(options)} failed:\n{done.stderr}")
+    seconds = search_seconds(data, out, ["--cache", str(cache), "--threads=1", *options])
     individuals = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["individuals"]
     trained = sum(one["seconds"] for one in individuals if one["place"][0] != "refit")
     weights = (out / "model.safetensors").read_bytes()
@@ -55,16 +48,13 @@ def search(data: Path, out: Path, cache: Path, options: list[str]) -> dict[str, 
 
 def main() -> None:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser = search_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--option", action="append", default=[], help="of gensoup train, for all; may be repeated")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     names = contenders(usable_cores())
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
-        cache, common = Path(folder) / "cache", [*OPTIONS, *options.option]
+        cache, common = Path(folder) / "cache", [*OPTIONS, *search_words(options)]
         weights = search(options.data, Path(folder) / "first", cache, common)["weights"]
         for number in range(options.rounds):
             for name, own in names.items():

@@ -4,33 +4,30 @@
 
 One search a share of the groups in DATA, from the smallest. Images and bytes are predicted from the settings and the
 numbers of images alone (:func:`planned_images`, :func:`planned_bytes`); seconds from the smallest run's images a
-second in each phase, times the larger one's planned images, and its seconds an image in decoding. What is left over in
-a run (starting, probing, the soup's choice, scores, export of figures) is taken as it was in the smallest.
+second in each phase, times the larger one's planned images. What is left over in a run (starting, decoding, the soup's
+choice, scores, the report) is taken as it was in the smallest.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from search_process import search_parser, search_seconds, search_words
 
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.export.batch_norm import BATCH_NORM_IMAGES
 from gensoup.runtime.device import fingerprint, usable_cores
 from gensoup.train.heats import entries
-from gensoup.train.settings import Settings
+from gensoup.train.settings import HEAT, Settings
 
-PHASES = ("search", "branch", "refit")
 FEWEST_GROUPS = 8  # of a class, two for each role
 
 
@@ -42,14 +39,15 @@ def planned_images(settings: Settings, roles: Mapping[str, int], architectures: 
     """
     train, search, soup = roles["train"], roles["search"], roles.get("soup", 0)
     statistics = min(BATCH_NORM_IMAGES, train)
-    first = settings.population_of(0)
-    if settings.start == "race":
-        first = max(first, architectures)
-    least = most = 0.0
-    for number, entered in enumerate(entries(first, settings)):
-        begun, done = settings.part_of(*(("heat", number) if number < settings.halving else ("search", 0)))
-        least += entered * (settings.epochs * (done - begun) * train + search)
-        most += entered * (settings.epochs * (done - begun) * train + search + statistics)
+    heats = 0.0, 0.0
+    *halved, first = entries(settings.beginners(architectures), settings)
+    for number, entered in enumerate(halved):
+        begun, done = settings.part_of(HEAT, number)
+        once = settings.epochs * (done - begun) * train + search
+        heats = heats[0] + entered * once, heats[1] + entered * (once + statistics)
+    begun, done = settings.part_of("search", 0)
+    least = first * (settings.epochs * (done - begun) * train + search)
+    most = least + first * statistics
     for generation in range(1, settings.generations):
         least += settings.population_of(generation) * (settings.epochs * train + search)
         most += settings.population_of(generation) * (settings.epochs * train + 2 * (search + statistics))
@@ -57,6 +55,7 @@ def planned_images(settings: Settings, roles: Mapping[str, int], architectures: 
     branch = settings.branches * (settings.branch_epochs * train + search)
     refit = settings.refit_epochs * (train + search)
     return {
+        HEAT: heats,
         "search": (least, most),
         "branch": (branch, branch + settings.branches * averaged * statistics),
         "refit": (refit, refit + 2 * BATCH_NORM_IMAGES * (soup > 0) + BATCH_NORM_IMAGES),
@@ -65,9 +64,7 @@ def planned_images(settings: Settings, roles: Mapping[str, int], architectures: 
 
 def planned_bytes(settings: Settings, images: int) -> int:
     """Decoded images of every image size of the run, where all networks have one deploy size."""
-    deploy = settings.sizes[0]
-    sizes = {settings.size_of(number, deploy) for number in range(settings.generations)} | {deploy}
-    return images * sum(3 * size * size for size in sizes)
+    return images * sum(3 * size * size for size in settings.image_sizes(settings.sizes[:1]))
 
 
 def part_of(data: Path, share: float, out: Path) -> None:
@@ -89,28 +86,17 @@ def part_of(data: Path, share: float, out: Path) -> None:
 
 
 def measured(data: Path, scratch: Path, options: list[str]) -> dict[str, Any]:
-    """Cache and train, each timed, by the commands as a user gives them."""
-    out = scratch / "run"
-    command = [sys.executable, "-m", "gensoup", "train", str(data), "--out", str(out), *options]
-    cache = scratch / "cache"
-    started = time.perf_counter()
-    done = subprocess.run([*command, "--cache", str(cache)], capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
-    wall = time.perf_counter() - started
+    """One search with an empty cache: what it was planned from, and what it took."""
+    out, cache = scratch / "run", scratch / "cache"
+    wall = search_seconds(data, out, [*options, "--cache", str(cache)])
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    individuals = metrics["individuals"]
-    phases = {
-        phase: [sum(one[key] for one in individuals if one["place"][0] == phase) for key in ("images", "seconds")]
-        for phase in PHASES
-    }
     settings, _ = Settings.load(out)
     return {
         "settings": settings,
         "n": sum(metrics["images_in_role"].values()),
         "roles": metrics["images_in_role"],
         "architectures": len(metrics["admitted"]),
-        "phases": phases,
+        "phases": {row["phase"]: [row["images"], row["seconds"]] for row in metrics["summary"]["cost"]},
         "bytes": sum(file.stat().st_size for file in cache.rglob("*") if file.is_file()),
         "wall": wall,
         "mcc": metrics["scores"]["test"]["mcc"],
@@ -119,16 +105,10 @@ def measured(data: Path, scratch: Path, options: list[str]) -> dict[str, Any]:
 
 def main() -> None:
     """Run the searches and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--weights-dir", type=Path)
+    parser = search_parser(__doc__)
     parser.add_argument("--shares", default="0.25,0.5,1")
-    parser.add_argument("--option", action="append", default=[], help="one more word for gensoup train")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    words = ["--init", "random", *options.option]
-    if options.weights_dir is not None:
-        words += ["--weights-dir", str(options.weights_dir.resolve())]
+    words = search_words(options)
     rows = []
     for share in map(float, options.shares.split(",")):
         print(f"{share:g} of the groups", file=sys.stderr)

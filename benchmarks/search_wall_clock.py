@@ -14,46 +14,32 @@ phase that both had. --halving adds a run with ``--halving 1``. Rounds go throug
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from search_process import search_parser, search_seconds, search_words
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def search(code: Path, data: Path, out: Path, cache: Path, options: list[str]) -> dict[str, Any]:
     """A search by the code in a folder."""
-    command = [
-        sys.executable,
-        "-m",
-        "gensoup",
-        "train",
-        str(data),
-        "--out",
-        str(out),
-        "--json",
-        f"{out}.json",
-        *options,
-    ]
     # An installed checkout comes after PYTHONPATH, so that this very code is what runs; caches are not shared.
     environment = {**os.environ, "PYTHONPATH": str(code), "XDG_CACHE_HOME": str(cache)}
-    started, before = time.perf_counter(), os.times()
-    done = subprocess.run(command, env=environment, cwd=code, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    before = os.times()
+    wall = search_seconds(data, out, ["--json", f"{out}.json", *options], code=code, environment=environment)
     after = os.times()
     metrics = json.loads(Path(f"{out}.json").read_text(encoding="utf-8"))
     test = metrics["scores"]["test"]
     core = after.children_user + after.children_system - before.children_user - before.children_system
-    found = {"wall": time.perf_counter() - started, "core": core, "images": metrics["images_trained"]}
+    found = {"wall": wall, "core": core, "images": metrics["images_trained"]}
     found |= {"mcc": test["mcc"], "interval": test["intervals"]["mcc"], "network": metrics["architecture"]}
     return {**found, "trained": trained(metrics["individuals"])}
 
@@ -78,19 +64,13 @@ def alike(before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser = search_parser(__doc__)
     parser.add_argument("--before", required=True)
-    parser.add_argument("--weights-dir", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--halving", action="store_true")
-    parser.add_argument("--option", action="append", default=[], help="one more word for gensoup train")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    shared = ["--init", "random", *options.option]
-    if options.weights_dir is not None:
-        shared += ["--weights-dir", str(options.weights_dir.resolve())]
+    shared = search_words(options)
     found: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         old = Path(scratch) / "before"

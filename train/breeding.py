@@ -33,7 +33,6 @@ class Plan:
 def generation_zero(settings: Settings, alphabet: Alphabet) -> list[Plan]:
     """The first individuals: a race of all architectures, all drawn, or the plain start of an astrocyte schedule."""
     rng = rng_of(settings.seed, "genes", 0)
-    count = settings.population_of(0)
     if settings.mode == "astrocyte-schedule":
         (genes,) = random_generation(1, alphabet.names, rng)
         neutral: dict[str, float] = {
@@ -41,13 +40,12 @@ def generation_zero(settings: Settings, alphabet: Alphabet) -> list[Plan]:
         }
         first: dict[str, float] = {"architecture": alphabet.encode_choice("architecture", alphabet.architectures[0])}
         return _factor_steps(alphabet, {**genes, **first, **neutral}, 0, ())
+    count = settings.beginners(len(alphabet.architectures))
     if settings.start == "drawn":
         population = random_generation(count, alphabet.names, rng)
     else:
         architectures = [alphabet.encode_choice("architecture", name) for name in alphabet.architectures]
-        population = first_generation(
-            max(count, len(architectures)), alphabet.names, architectures, good_genes(alphabet), rng
-        )
+        population = first_generation(count, alphabet.names, architectures, good_genes(alphabet), rng)
     return [Plan(("search", 0, index), child, ()) for index, child in enumerate(population)]
 
 

@@ -192,6 +192,4 @@ def _clear(out: Path, made: bool) -> None:
 
 def _steps(settings: Settings, admission: Admission) -> list[Preprocess]:
     """Every preprocessing of the run: to each deploy size and to the sizes that grow to it."""
-    deploy = {one.size for one in admission.candidates}
-    sizes = {settings.size_of(generation, size) for generation in range(settings.generations) for size in deploy}
-    return [settings.preprocess(size) for size in sorted(sizes | deploy)]
+    return [settings.preprocess(size) for size in settings.image_sizes(one.size for one in admission.candidates)]

@@ -46,8 +46,7 @@ def evolve(trainer: Trainer, executor: Executor, progress: StageProgress) -> lis
             raise GenSoupError(f"every individual of generation 0 failed; the first: {records[0].reason}")
         best = min([*last, *([best] if best else [])], key=lambda record: record.rank(settings.judge))
         _prune(trainer, generation, last)
-        heats = [record for record in ledger.records() if record.place[0] == HEAT]
-        write_events(ledger.run, [*heats, *_until(trainer, generation)])
+        write_events(ledger.run, [*_heats(trainer), *_until(trainer, generation)])
     complete = [record for record in ledger.records() if record.complete and record.place[0] == "search"]
     return sorted(complete, key=lambda record: record.rank(settings.judge))
 
@@ -57,12 +56,8 @@ def _planned(trainer: Trainer) -> int:
     if settings.mode == "astrocyte-schedule":
         first = len(FACTOR_STEPS) ** 2
         return sum(entries(first, settings)) + (settings.generations - 1) * first
-    first = settings.population_of(0)
-    if settings.start == "race":
-        first = max(first, len(trainer.alphabet.architectures))
-    return sum(entries(first, settings)) + sum(
-        settings.population_of(number) for number in range(1, settings.generations)
-    )
+    begun = sum(entries(settings.beginners(len(trainer.alphabet.architectures)), settings))
+    return begun + sum(settings.population_of(number) for number in range(1, settings.generations))
 
 
 def _prune(trainer: Trainer, generation: int, last: list[Record]) -> None:
@@ -77,8 +72,11 @@ def _prune(trainer: Trainer, generation: int, last: list[Record]) -> None:
         if record.complete:
             best.setdefault(record.recipe["architecture"], record.name)
     keep = {record.name for record in last} | set(best.values())
-    heats = [record for record in trainer.ledger.records() if record.place[0] == HEAT]
-    trainer.ledger.remove_weights(record.name for record in [*heats, *past] if record.name not in keep)
+    trainer.ledger.remove_weights(one.name for one in [*_heats(trainer), *past] if one.name not in keep)
+
+
+def _heats(trainer: Trainer) -> list[Record]:
+    return [one for one in trainer.ledger.records() if one.place[0] == HEAT]
 
 
 def _until(trainer: Trainer, generation: int) -> list[Record]:

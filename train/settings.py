@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,10 @@ class Settings:
         """Individuals of a generation: shrinks by a fixed step down to the least (table 5.1)."""
         return max(min(self.population_min, self.population), self.population - generation * self.population_step)
 
+    def beginners(self, architectures: int) -> int:
+        """Individuals that a genetic search begins with: generation 0, in a race at least one of each architecture."""
+        return max(self.population_of(0), architectures) if self.start == "race" else self.population_of(0)
+
     def size_of(self, generation: int, deploy_size: int) -> int:
         """Image size of a generation: grows from the first share of the deploy size to the last, in equal steps."""
         growing = self.generations - self.steady_generations
@@ -153,6 +157,12 @@ class Settings:
         if share == 1:
             return deploy_size
         return min(deploy_size, max(32, round(deploy_size * share / self.size_step) * self.size_step))
+
+    def image_sizes(self, deploy_sizes: Iterable[int]) -> list[int]:
+        """Every image size of the run, ascending: these and those that grow to them."""
+        deploy = set(deploy_sizes)
+        growing = {self.size_of(generation, size) for generation in range(self.generations) for size in deploy}
+        return sorted(growing | deploy)
 
     def save(self, run: Path, fingerprint: str) -> None:
         """Write ``config.yaml`` with the data's fingerprint."""
