@@ -26,6 +26,7 @@ import tempfile
 from pathlib import Path
 
 import cv2
+from idle import print_idle
 
 from gensoup.runtime.bundle import SUFFIX, read_bundle
 from gensoup.runtime.device import cpu_times, fingerprint, usable_cores
@@ -164,9 +165,7 @@ def main() -> None:
         print(table(title, found, usable_cores()), flush=True)
         if graph is not None:
             print(f"{found['Ultralytics'][0]['versions']}\n")
-    after = cpu_times()
-    if before and after:
-        print(f"Idle while all this ran: {(before.idle_fraction_until(after) or 0):.2f} of the cores' time.")
+    print_idle(before)
     if options.json:
         options.json.write_text(json.dumps(everything, indent=1) + "\n")
 

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from idle import print_idle
 
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.export.architectures import count_cost
@@ -137,9 +138,7 @@ def main() -> None:
                     for name, goal in goals.items()
                 )
                 print(f"\nOurs: {', '.join(told)}.\n", flush=True)
-    after = cpu_times()
-    if before and after:
-        print(f"Idle while all this ran: {(before.idle_fraction_until(after) or 0):.2f} of the cores' time.")
+    print_idle(before)
     if options.json:
         options.json.write_text(json.dumps(everything, indent=1) + "\n")
 
