@@ -34,8 +34,9 @@ FEWEST_GROUPS = 8  # of a class, two for each role
 def planned_images(settings: Settings, roles: Mapping[str, int], architectures: int) -> dict[str, tuple[float, float]]:
     """Passes of an image through a network by phase, least and most, if no individual fails.
 
-    roles: images of each role; what is left of an epoch after whole batches counts. Least: networks without batch norm whose parents are not related; most: batch norm
-    everywhere and related parents always. What heats stop is taken off where ``halving`` says so.
+    roles: images of each role; what is left of an epoch after whole batches counts. Least: networks without batch norm
+    whose parents are not related; most: batch norm everywhere and related parents always. What heats stop is taken off
+    where ``halving`` says so.
     """
     train, search, soup = roles["train"], roles["search"], roles.get("soup", 0)
     statistics = min(BATCH_NORM_IMAGES, train)

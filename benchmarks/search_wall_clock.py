@@ -98,7 +98,7 @@ def main() -> None:
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", str(old)], cwd=ROOT, check=True)
     print("| what | wall s | core s | images | wall, before over it | times as fast, alike | MCC on test by seed |")
-    print("| ---" * 7 + " |")
+    print("| --- " * 7 + "|")
     for name, rows in found.items():
         wall, core, images = (statistics.median(row[key] for row in rows) for key in ("wall", "core", "images"))
         pairs = list(zip(found["before"], rows, strict=True))
