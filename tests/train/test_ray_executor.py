@@ -136,11 +136,15 @@ def nodes(short_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     from ray._raylet import Config
 
     Config.initialize("")  # in case that Ray was imported before all this was set
-    cluster = Nodes()
+    answer = signal.getsignal(signal.SIGTERM)  # a node takes it to itself
     try:
-        yield cluster
+        cluster = Nodes()
+        try:
+            yield cluster
+        finally:
+            cluster.close()
     finally:
-        cluster.close()
+        signal.signal(signal.SIGTERM, answer)
 
 
 def until(true: Callable[[], object], seconds: float) -> None:
