@@ -16,6 +16,7 @@ from gensoup.demo import MIN_FPS, run_stages
 from gensoup.runtime.classifier import Classifier
 
 
+@pytest.mark.ordeal
 @pytest.mark.slow
 def test_every_stage_leaves_its_result(
     shapes: Path, make_settings: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

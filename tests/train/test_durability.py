@@ -218,6 +218,7 @@ def test_killed_before_random_writes_it_ends_in_the_same_bytes(
         assert_same(run, done)
 
 
+@pytest.mark.ordeal
 @pytest.mark.slow
 def test_the_command_line_itself_killed_twice(
     forked: ForkServer, whole: tuple[Path, float, int], images: Path, tmp_path: Path
