@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -11,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from gensoup.runtime.device import usable_cores
 from gensoup.runtime.errors import GenSoupError, UsageError
 from gensoup.runtime.files import atomic_folder, atomic_path
 from gensoup.runtime.sources.synthetic import LABELS, MIN_SIDE, SyntheticEndoscope
@@ -137,7 +137,7 @@ def _write_scenes(
 
     lines: list[str] = []
     done, total = 0, per_class * len(LABELS)
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(usable_cores())
     try:
         futures = {pool.submit(film, label, scene): f"{label}-scene{scene:04d}" for label, scene in jobs}
         for future in as_completed(futures):

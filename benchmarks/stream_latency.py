@@ -28,7 +28,7 @@ from gensoup.bench.paced import fill_ring, ring_length
 from gensoup.runtime import Classifier, Result, Stream, load_guarded
 from gensoup.runtime.bundle import Bundle, read_bundle
 from gensoup.runtime.classifier import FrameClassifier
-from gensoup.runtime.device import usable_cores
+from gensoup.runtime.device import default_threads, usable_cores
 from gensoup.runtime.sources import open_source
 
 WARM_UP_S = 3.0
@@ -148,7 +148,7 @@ def main() -> None:
     ring = fill_ring([first, *islice(source, ring_length(first.nbytes) - 1)])
     loaded = Classifier.load(options.bundle, options.engine, threads=options.threads)
     guarded = load_guarded(options.bundle, options.engine, threads=options.threads)
-    threads = options.threads or max(1, usable_cores() // 2)
+    threads = options.threads or default_threads()
     ways: dict[str, Way] = {
         "plain loop": plain_loop(bundle, None),
         f"plain loop, {threads} thread{'s' * (threads > 1)}, no spinning": plain_loop(bundle, threads),

@@ -35,7 +35,7 @@ from idle import print_idle
 
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.export.architectures import count_cost
-from gensoup.runtime.device import cpu_times, fingerprint, usable_cores
+from gensoup.runtime.device import cpu_times, default_threads, fingerprint, usable_cores
 
 HERE = Path(__file__).parent
 CONTENDERS = ("plain", "ordinary", "ordinary-channels-last", "ours", "ours-all")
@@ -47,7 +47,7 @@ GOALS = {"cpu": (2.5, 1.3), "cuda": (40.0, 5.0)}
 def answer(contender: str, part: str, architecture: str, options: argparse.Namespace, cache: str) -> dict[str, Any]:
     """What one process measured."""
     name = contender.removesuffix("-all")
-    threads = usable_cores() if contender == "ours-all" else max(1, usable_cores() // 2)
+    threads = usable_cores() if contender == "ours-all" else default_threads()
     command = [sys.executable, str(HERE / "train_contenders.py"), name, part, str(options.data)]
     command += ["--architecture", architecture, "--size", str(options.size), "--steps", str(options.steps)]
     command += ["--batch-size", str(options.batch_size), "--threads", str(threads), "--cache", cache]

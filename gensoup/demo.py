@@ -40,10 +40,11 @@ def demo_command(
 
     try:
         from gensoup.bench.dataset import LabelledFolder
+        from gensoup.runtime.device import default_threads
         from gensoup.train.constraint import LimitError
         from gensoup.train.result_table import print_notes
         from gensoup.train.roles import SHARES
-        from gensoup.train.settings import Settings, default_threads
+        from gensoup.train.settings import Settings
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or "torch", "train") from error
 

@@ -128,6 +128,12 @@ def usable_cores() -> int:
     return len(_usable_names())
 
 
+def default_threads() -> int:
+    """CPU threads of an engine or of a training unless more are asked for: half of the usable cores, for frames and
+    batches are made beside it."""
+    return max(1, usable_cores() // 2)
+
+
 def _usable_names() -> list[str]:
     """As /proc/stat calls them: cpu0, cpu1, …"""
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from gensoup.bench.metrics import confusion_matrix, score, summarise
 from gensoup.runtime.console import StageProgress
+from gensoup.runtime.device import usable_cores
 
 BORDER_SHARE = 0.1  # of the height at top and bottom, of the width at the sides
 FOLDS = 5
@@ -136,7 +136,7 @@ def read_border(
         return probabilities
 
     # The folds in parallel, not the trees of a forest: those are too small to be worth a hand-over each.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         seen = predict(strips)
         whole = predict(thumbnails)
         parts = {}

@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
+from gensoup.runtime.device import default_threads
 from gensoup.runtime.errors import UsageError
 from gensoup.train.run_folder import CONFIG_FILE
-from gensoup.train.settings import Settings, default_threads, plain_to_values
+from gensoup.train.settings import Settings, plain_to_values
 
 DEFAULT = "gen-soup"
 _FOLDER = Path(__file__).parent / "presets"

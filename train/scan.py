@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from gensoup.bench.dataset import LabelledFolder
 from gensoup.runtime.console import StageProgress
+from gensoup.runtime.device import usable_cores
 from gensoup.runtime.errors import DataError
 from gensoup.runtime.images import decode_image
 from gensoup.train.border import STRIPS_SHAPE, THUMBNAIL, border_strips, thumbnail
@@ -76,7 +76,7 @@ def scan(folder: LabelledFolder, sample: NDArray[np.int64], progress: StageProgr
         if index in place:
             strips[place[index]], thumbnails[place[index]] = border_strips(image), small
 
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(usable_cores())
     try:
         for done, _ in enumerate(pool.map(one, range(count)), 1):
             progress("read", done, count)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -218,11 +217,6 @@ def plain_to_values(plain: Mapping[str, Any]) -> dict[str, Any]:
     if "scales" in values:
         values["scales"] = {name: _scale(name, value) for name, value in values["scales"].items()}
     return values
-
-
-def default_threads() -> int:
-    """CPU threads that training takes by default: half of the cores, for batches are made beside it."""
-    return max(1, (os.cpu_count() or 1) // 2)
 
 
 def _scale(name: str, value: Any) -> Scale:

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from gensoup.runtime.device import usable_cores
+from gensoup.runtime.device import default_threads
 from gensoup.runtime.engines import PROBABILITIES, SALIENCY, Layer, check_ports, first_line, no_saliency
 from gensoup.runtime.engines.graph_outputs import keep_outputs, output_names
 from gensoup.runtime.errors import EngineError, MissingDependencyError
@@ -111,7 +111,7 @@ class OnnxRuntimeEngine:
         except ImportError as error:
             raise MissingDependencyError("onnxruntime", "cpu") from error
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads or max(1, usable_cores() // 2)
+        options.intra_op_num_threads = self._threads or default_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

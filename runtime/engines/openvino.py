@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gensoup.runtime.device import usable_cores
+from gensoup.runtime.device import default_threads
 from gensoup.runtime.engines import PROBABILITIES, SALIENCY, Layer, check_ports, first_line, no_saliency
 from gensoup.runtime.engines.graph_outputs import keep_outputs
 from gensoup.runtime.errors import EngineError, MissingDependencyError
@@ -44,7 +44,7 @@ class OpenVinoEngine:
         self._settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": threads or max(1, usable_cores() // 2),
+            "INFERENCE_NUM_THREADS": threads or default_threads(),
             # On CPUs with bf16 the default would be bf16: precision lives in the graph.
             "INFERENCE_PRECISION_HINT": "f32",
             "ENABLE_CPU_PINNING": False,  # the cores are shared with capture and display

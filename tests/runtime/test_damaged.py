@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,16 +35,17 @@ def small(tiny_bundle: Path, tmp_path: Path) -> Path:
     return path
 
 
-def in_a_process(script: str, *arguments: str | Path) -> dict:
-    """What a script of this folder says; that it ended by itself, and not by a signal, is the first assertion."""
+def in_a_process(folder: Path, script: str, *arguments: str | Path) -> dict:
+    """What a script beside this one says, its temporary files in ``folder``; that it ended by itself, and not by a
+    signal, is the first assertion."""
     command = [sys.executable, str(HERE / script), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "TMPDIR": str(folder)})
     assert done.returncode == 0, done.stderr[-2000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def test_a_thousand_damaged_bundles_are_refused(small: Path, tmp_path: Path) -> None:
-    said = in_a_process("damage.py", small, public_path(tmp_path / "a.key"), EXAMPLES)
+    said = in_a_process(tmp_path, "damage.py", small, public_path(tmp_path / "a.key"), EXAMPLES)
     assert said["wrong"] == []
     assert sum(said["kinds"].values()) >= EXAMPLES
     assert len(said["kinds"]) >= 22
@@ -69,14 +71,14 @@ def test_the_largest_damaged_bundle_takes_less_than_1_gib(small: Path, tmp_path:
     del model
     signature = SigningKey.load(tmp_path / "a.key").sign(digest)  # by hand: `sign_bundle` would refuse it
     path.write_bytes(seal(path.read_bytes(), [signature]))
-    said = in_a_process("models.py", path, public_path(tmp_path / "a.key"), 0)
+    said = in_a_process(tmp_path, "models.py", path, public_path(tmp_path / "a.key"), 0)
     assert said["answers"] == {"as it is": {"malformed model.onnx": 1}}
     assert said["most_mib"] < MEMORY_MIB
 
 
 def test_graphs_of_foreign_bytes_are_refused_or_prove_themselves(small: Path, tmp_path: Path) -> None:
     """A digest made anew says nothing of the graph: ONNX Runtime reads it, and the golden frames judge it."""
-    said = in_a_process("models.py", small, public_path(tmp_path / "a.key"), 100)
+    said = in_a_process(tmp_path, "models.py", small, public_path(tmp_path / "a.key"), 100)
     assert said["wrong"] == []
     assert sum(said["answers"]["damaged"].values()) == 100
     assert said["most_mib"] < MEMORY_MIB
