@@ -39,7 +39,8 @@ def in_a_process(folder: Path, script: str, *arguments: str | Path) -> dict:
     """What a script beside this one says, its temporary files in ``folder``; that it ended by itself, and not by a
     signal, is the first assertion."""
     command = [sys.executable, str(HERE / script), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "TMPDIR": str(folder)})
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
