@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def search_parser(description: str | None) -> argparse.ArgumentParser:
-    """Options that these benchmarks share; :func:`search_words` reads them."""
+    """Options that these benchmarks share; those of the search itself become its words by :func:`search_words`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--weights-dir", type=Path)
@@ -21,7 +21,7 @@ def search_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def search_words(options: argparse.Namespace) -> list[str]:
-    """What they say to every search: nothing is downloaded."""
+    """Words for every search; nothing is downloaded unless an option asks for it."""
     words = ["--init", "random", *options.option]
     return words if options.weights_dir is None else [*words, "--weights-dir", str(options.weights_dir.resolve())]
 

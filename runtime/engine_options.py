@@ -39,7 +39,7 @@ def check_threads(threads: int | None) -> int | None:
     return threads
 
 
-_NUMBER, _HELP = "N", "CPU threads of the engine; default: half of the cores."
+_NUMBER, _HELP = "N", "CPU threads of the engine; default: half of the usable cores."
 Threads = Annotated[int | None, typer.Option("--threads", metavar=_NUMBER, min=1, callback=check_threads, help=_HELP)]
 # Of a device that may be another one, and counts its own cores.
 ThreadsThere = Annotated[int | None, typer.Option("--threads", metavar=_NUMBER, min=1, help=_HELP)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -22,33 +23,27 @@ def lock(descriptor: int, path: Path | None = None, *, shared: bool = False) -> 
     try:
         if not flock(descriptor, shared=shared):
             return False
-    except PermissionError:  # of network file systems, for the same
-        return False
     except (ModuleNotFoundError, OSError):
         return True
     return path is None or still_there(path, descriptor)
 
 
 def flock(descriptor: int, *, shared: bool = False, wait: bool = False) -> bool:
-    """Lock what was opened, until it is closed; ``shared``: together with others. What this descriptor had is changed.
+    """Lock what was opened, until it is closed; ``shared``: together with others.
 
-    False where another process has it and it is not to be waited for. Raises OSError on file systems that know no
+    False where another process has it and it is not to be waited for. What this descriptor had before is given up
+    first, so that it is lost then too, and others may come in between. Raises OSError on file systems that know no
     locks, ModuleNotFoundError on systems without.
     """
     import fcntl
 
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
+    except OSError as error:
+        if not wait and error.errno in (errno.EAGAIN, errno.EACCES):  # the latter on network file systems
+            return False
+        raise
     return True
-
-
-def unlock(descriptor: int) -> None:
-    """Let others have what was locked; it stays open."""
-    import fcntl
-
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def still_there(path: Path, descriptor: int) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gensoup.runtime.errors import GenSoupError
-from gensoup.runtime.file_lock import flock, opened, still_there, unlock
+from gensoup.runtime.file_lock import flock, opened, still_there
 from gensoup.runtime.files import atomic_path, is_temporary, write_error
 from gensoup.runtime.private_cache import cache_root, make_private
 from gensoup.train.images import Selection
@@ -132,19 +132,22 @@ def _copy(sent: ShippedExamples, read: ReadShard) -> Iterator[NDArray[np.uint8]]
     make_private(folder)
     sweep()
     path = folder / f"{sent.digest[:32]}.npy"
-    with _lock_file(path.with_suffix(".lock")) as descriptor:
-        while (images := mapped(path, sent)) is None:
-            # Those that wait for each other's shared lock all let go of it; one of them is the first to come back.
-            if _locked(descriptor):
+    lock = path.with_suffix(".lock")
+    while True:
+        with _lock_file(lock) as descriptor:
+            if (images := mapped(path, sent)) is None and _locked(descriptor):
                 _fill(path, sent, read)
-            else:
-                unlock(descriptor)
-                time.sleep(random.uniform(0.05, 0.5))
-            _locked(descriptor, shared=True, wait=True)
-        try:
-            yield images
-        finally:
-            _remove(path, descriptor)
+                _locked(descriptor, shared=True, wait=True)
+                # Between one lock and the other a sweep may have removed the copy and the lock.
+                images = mapped(path, sent) if still_there(lock, descriptor) else None
+            if images is not None:
+                try:
+                    yield images
+                finally:
+                    _remove(path, descriptor)
+                return
+        # Those that wait for each other's shared lock all let go of it; one of them is the first to come back.
+        time.sleep(random.uniform(0.05, 0.5))
 
 
 def _fill(path: Path, sent: ShippedExamples, read: ReadShard) -> None:
@@ -177,10 +180,10 @@ def sweep(patience_s: float = 0.0) -> None:
 
 def _swept() -> bool:
     """Whether nothing is left."""
-    free = True
-    for lock in _folder().glob("*.lock"):
+    free, folder = True, _folder()
+    for lock in {file.with_suffix(".lock") for kind in ("*.npy", "*.lock") for file in folder.glob(kind)}:
         with contextlib.suppress(OSError):
-            descriptor = os.open(lock, os.O_RDWR)
+            descriptor = opened(lock)
             try:
                 free &= _remove(lock.with_suffix(".npy"), descriptor)
             finally:
@@ -193,9 +196,9 @@ def _folder() -> Path:
 
 
 def _remove(path: Path, descriptor: int) -> bool:
-    """Remove a copy, and what a killed process had of it, unless another process uses it; whether it is gone. Who has
-    the lock file open sees that."""
-    if not _locked(descriptor):
+    """Remove a copy, and what a killed process had of it, unless another process uses it, or has removed it and maybe
+    made another; whether it is gone. Who has the lock file open sees that."""
+    if not _locked(descriptor) or not still_there(path.with_suffix(".lock"), descriptor):
         return False
     for half in path.parent.glob(f".{path.name}.*"):
         if is_temporary(half):
@@ -213,14 +216,13 @@ def _lock_file(path: Path) -> Iterator[int]:
             descriptor = opened(path)
         except OSError as error:
             raise write_error(path, error) from error
-        _locked(descriptor, shared=True, wait=True)
-        if still_there(path, descriptor):
-            break
-        os.close(descriptor)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        try:
+            _locked(descriptor, shared=True, wait=True)
+            if still_there(path, descriptor):
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)
 
 
 def _locked(descriptor: int, *, shared: bool = False, wait: bool = False) -> bool:

@@ -93,7 +93,7 @@ def train_command(
     threads: Annotated[
         int | None,
         typer.Option(
-            help="CPU threads of the training; default: half of the cores. All: faster with nothing else to do."
+            help="CPU threads of the training; default: half of the usable cores. All: faster with nothing else to do."
         ),
     ] = None,
     executor: Annotated[

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from gensoup.runtime.device import CpuTimes, cpu_times, fingerprint, last_level_cache_bytes, nvidia_release, power_mode
+from gensoup.runtime.device import (
+    CpuTimes,
+    cpu_times,
+    default_threads,
+    fingerprint,
+    last_level_cache_bytes,
+    nvidia_release,
+    power_mode,
+)
 
 
 def test_fingerprint_is_plain_json_and_names_the_machine() -> None:
@@ -18,6 +26,14 @@ def test_fingerprint_is_plain_json_and_names_the_machine() -> None:
     assert values["python"].startswith("3.")
     assert values["onnxruntime"]
     assert values["engine"] == "onnxruntime-cpu"
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (5, 2)])
+def test_half_of_the_cores_that_may_be_used_are_taken(
+    monkeypatch: pytest.MonkeyPatch, cores: int, threads: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(10, 10 + cores)))
+    assert default_threads() == threads
 
 
 def test_the_largest_cache_counts(tmp_path: Path) -> None:

@@ -114,3 +114,16 @@ def test_image_sizes_of_the_thesis() -> None:
     assert sizes[0] == 224 and sizes[10:] == [302] * 10 and sizes == sorted(sizes)
     cnn = Settings(data="data", sizes=(448,), first_size=0.25, last_size=0.25, generations=25)
     assert {cnn.size_of(generation, 448) for generation in range(25)} == {112}
+
+
+def test_image_sizes_are_the_deploy_sizes_and_those_that_grow_to_them() -> None:
+    growing = Settings(data="data", generations=4, steady_generations=1, first_size=0.5, last_size=0.75)
+    assert growing.image_sizes([128]) == [64, 80, 96, 128]
+    assert growing.image_sizes([128, 64]) == [32, 48, 64, 80, 96, 128]
+    assert replace(growing, first_size=1.0, last_size=1.0).image_sizes([128]) == [128]
+
+
+def test_a_race_begins_with_one_of_each_architecture_at_least() -> None:
+    few = Settings(data="data", population=4)
+    assert (few.beginners(3), few.beginners(11)) == (4, 11)
+    assert replace(few, start="drawn").beginners(11) == 4

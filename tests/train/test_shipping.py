@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,15 +100,57 @@ def test_what_a_killed_process_left_is_removed(examples: Examples) -> None:
     arrivals = Arrivals()
     arrivals.examples(far(shipped(examples)), near)
     folder = cache_root() / "shipped"
-    for name in ("dead.npy", "dead.lock"):
+    for name in ("dead.npy", "dead.lock", "older.npy"):  # the last one's lock is gone already
         (folder / name).touch()
     other = replace(examples, images=Selection(np.load(shipped(examples).path, mmap_mode="r"), np.array([1, 2, 3])))
     second = Arrivals()
     second.examples(far(shipped(other)), near)
-    assert len(copies()) == 2 and "dead.npy" not in copies()
+    assert len(copies()) == 2 and not {"dead.npy", "older.npy"} & set(copies())
     arrivals.close()
     assert len(copies()) == 2  # the second still uses it
     second.close()
+    assert copies() == []
+
+
+def test_a_sweep_that_comes_late_leaves_what_was_made_anew(examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has opened a lock file that its last user then removes, and somebody else makes both anew."""
+    first, second, held_back = Arrivals(), Arrivals(), shipping.opened
+    first.examples(far(shipped(examples)), near)
+
+    def late(path: Path) -> int:
+        monkeypatch.setattr(shipping, "opened", held_back)
+        descriptor = held_back(path)
+        first.close()
+        second.examples(far(shipped(examples)), near)
+        return descriptor
+
+    monkeypatch.setattr(shipping, "opened", late)
+    shipping.sweep()
+    assert len(copies()) == 2
+    second.close()
+    assert copies() == []
+
+
+def test_who_made_a_copy_shares_the_one_that_has_taken_its_place(
+    examples: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has made one changes its lock for a shared one; in between a sweep finds nobody, and another makes it anew."""
+    first, second, fill, made = Arrivals(), Arrivals(), shipping._fill, []
+
+    def filled(path: Path, *arguments: Any) -> None:
+        fill(path, *arguments)
+        made.append(path)
+        if len(made) == 1:
+            path.unlink()
+            path.with_suffix(".lock").unlink()
+            second.examples(far(shipped(examples)), near)
+
+    monkeypatch.setattr(shipping, "_fill", filled)
+    assert equal(first.examples(far(shipped(examples)), near), examples)
+    assert len(made) == 2 and len(copies()) == 2
+    second.close()
+    assert len(copies()) == 2
+    first.close()
     assert copies() == []
 
 
