@@ -134,7 +134,7 @@ def test_a_sweep_that_comes_late_leaves_what_was_made_anew(examples: Examples, m
 def test_who_made_a_copy_shares_the_one_that_has_taken_its_place(
     examples: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who has made one changes its lock for a shared one; in between a sweep finds nobody, and another makes it anew."""
+    """Whose lock becomes a shared one has none in between: a sweep removes the copy, and another makes it anew."""
     first, second, fill, made = Arrivals(), Arrivals(), shipping._fill, []
 
     def filled(path: Path, *arguments: Any) -> None:
