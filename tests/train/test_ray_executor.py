@@ -38,6 +38,7 @@ from gensoup.train.task import Task
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.ordeal,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs gensoup[ray]"),
 ]
 
@@ -262,8 +263,6 @@ def copies() -> list[Path]:
     return list((cache_root() / "shipped").glob("*"))
 
 
-@pytest.mark.ordeal
-@pytest.mark.slow
 def test_killed_with_its_head_it_goes_on(settings: Settings, inline: Path, tmp_path: Path, short_folder: Path) -> None:
     """A cluster of the command's own, killed with it, costs nothing that is in the ledger. What was begun by workers
     ends inline in the same bytes."""
