@@ -21,7 +21,7 @@ class CpuReader:
 
     name = "cpu"
     required: tuple[str, ...] = ("cpu_load_percent",)
-    settle_s = 0.0
+    settle_s = 0.1  # the system counts in hundredths of a second
 
     def __init__(self, library: Any = None, root: Path = ROOT, cores: tuple[int, ...] = ()) -> None:
         """library: psutil; cores: numbers of those that this process may use, empty: as the system says."""
